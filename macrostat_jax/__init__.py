@@ -1,0 +1,19 @@
+"""Differentiable macroeconomic simulation: models written once, compiled by JAX."""
+
+from ._compile import cache_directory as cache_directory
+from ._compile import count_compilations as count_compilations
+from ._constraints import AddingUp as AddingUp
+from ._model import Model as Model
+from ._record import NET_WORTH as NET_WORTH
+from ._record import Axis as Axis
+from ._record import Field as Field
+from ._record import Matrix as Matrix
+from ._record import Record as Record
+from ._record import Scalar as Scalar
+from ._record import Vector as Vector
+from ._record import exogenous as exogenous
+from ._record import flow as flow
+from ._record import index as index
+from ._record import param as param
+from ._record import stock as stock
+from ._simulate import simulate as simulate

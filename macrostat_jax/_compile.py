@@ -1,0 +1,114 @@
+"""Compiling: JAX's on-disk cache for what this library compiles, and a counter."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+
+_lock = threading.RLock()
+_known: set[Any] = set()
+
+
+def call(function: Callable, plan: Any, *args: Any) -> Any:
+    """Calls a jitted function whose first argument is static, with the on-disk cache while it compiles."""
+    leaves = jax.tree.leaves(args)
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+        return function(plan, *args)
+    signature = (function, plan, jax.config.jax_enable_x64, tuple((x.shape, x.dtype) for x in leaves))
+    if signature in _known:
+        return function(plan, *args)
+    with disk_cache():
+        result = function(plan, *args)
+    _known.add(signature)
+    return result
+
+
+def cache_directory() -> Path | None:
+    """Where compiled programs are kept between processes; None where they are not.
+
+    `MACROSTAT_CACHE=off` says no, `MACROSTAT_CACHE=/some/folder` says where. A cache that the user
+    has set up in JAX (`jax_compilation_cache_dir`) is used as it is.
+    """
+    choice = os.environ.get("MACROSTAT_CACHE", "")
+    if choice.lower() in ("off", "0", "no") or not jax.config.jax_enable_compilation_cache:
+        return None
+    if choice:
+        return Path(choice)
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "macrostat-jax" / f"jax-{jax.__version__}"
+
+
+@contextlib.contextmanager
+def disk_cache() -> Iterator[None]:
+    """Within it, what JAX compiles is read from and kept in `cache_directory()`.
+
+    The folder is private to the user: what lies in it is trusted, compiled code. The user's own
+    settings are restored on the way out, and JAX's handle on the folder is reset, so that a cache
+    which they set up later is theirs alone.
+    """
+    directory = cache_directory() if jax.config.jax_compilation_cache_dir is None else None
+    if directory is None:
+        yield
+        return
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private = directory.stat().st_uid == os.getuid() and not directory.stat().st_mode & 0o022
+    except (OSError, AttributeError):
+        private = False
+    if not private:  # a read-only or shared home: compile without a cache
+        yield
+        return
+    from jax.experimental.compilation_cache import compilation_cache
+
+    settings = {
+        "jax_compilation_cache_dir": str(directory),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    with _lock:
+        before = {name: getattr(jax.config, name) for name in settings}
+        try:
+            for name, value in settings.items():
+                jax.config.update(name, value)
+            yield
+        finally:
+            for name, value in before.items():
+                jax.config.update(name, value)
+            compilation_cache.reset_cache()
+
+
+class Compilations:
+    """How many programs XLA compiled (or read from the on-disk cache) since `count` began."""
+
+    total = 0
+
+    def __init__(self) -> None:
+        self._before = Compilations.total
+
+    @property
+    def count(self) -> int:
+        return Compilations.total - self._before
+
+
+@contextlib.contextmanager
+def count_compilations() -> Iterator[Compilations]:
+    """Counts compilations: `with count_compilations() as n: ...; print(n.count)`."""
+    global _listening
+    if not _listening:
+        jax.monitoring.register_event_duration_secs_listener(_listen)
+        _listening = True
+    yield Compilations()
+
+
+_listening = False
+
+
+def _listen(event: str, duration: float, **_: Any) -> None:
+    if event == "/jax/core/compile/backend_compile_duration":
+        Compilations.total += 1

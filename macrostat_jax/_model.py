@@ -1,0 +1,318 @@
+"""A model: its declaration, and the checks it makes of itself."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from . import _constraints
+from ._constraints import AddingUp
+from ._record import Field, Record
+
+P = TypeVar("P", bound=Record)
+X = TypeVar("X", bound=Record)
+S = TypeVar("S", bound=Record)
+
+SHOCKS = ("add", "multiply")
+
+
+class Model(Generic[P, X, S]):
+    """A macroeconomic model, written once.
+
+    Args:
+        name: as in the register, for instance `"GL06SIM"`.
+        Params, Scenario, State: the records of parameters, exogenous series and variables.
+        initial_state: `(params, scenario) -> State` before the first period; `scenario` is its row.
+        step: `(prior, params, scenario) -> State`, one period, pure. A random model takes a fourth
+            argument `key`, a PRNG key of its own for every period; its `initial_state` may take a third.
+        steady_state: optional closed form, `(params, scenario) -> State`.
+        constraints: adding-up constraints among parameters.
+        scenarios: named scenarios: name -> {series: value from `trigger` on}. A series is an exogenous
+            field, or a parameter shock `name_add` or `name_multiply`.
+        shocks: the parameter shocks that the default scenario lists, as `name_add`.
+        trigger: the period (0-based) from which named scenarios depart from the default one.
+        periods: the default horizon.
+
+    Raises:
+        TypeError, ValueError: naming the model, the field and the rule that the declaration breaks.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        Params: type[P],
+        Scenario: type[X],
+        State: type[S],
+        initial_state: Callable[..., S],
+        step: Callable[..., S],
+        steady_state: Callable[[P, X], S] | None = None,
+        *,
+        constraints: tuple[AddingUp, ...] = (),
+        scenarios: Mapping[str, Mapping[str, Any]] | None = None,
+        shocks: tuple[str, ...] = (),
+        trigger: int = 0,
+        periods: int = 100,
+    ) -> None:
+        self.name = name
+        self.Params, self.Scenario, self.State = Params, Scenario, State
+        self.initial_state, self.step, self.steady_state = initial_state, step, steady_state
+        self.constraints = tuple(constraints)
+        self.scenarios = {key: dict(series) for key, series in (scenarios or {}).items()}
+        self.shock_series = tuple(shocks)
+        self.trigger, self.periods = trigger, periods
+        self.random = len(inspect.signature(step).parameters) > 3
+        self.random_start = len(inspect.signature(initial_state).parameters) > 2
+        _verify(self)
+
+    def __repr__(self) -> str:
+        counts = f"{len(self.Params.fields)} parameters, {len(self.State.fields)} variables"
+        return f"Model({self.name}: {counts})"
+
+    @property
+    def description(self) -> str:
+        """The docstring of the module that declares the model."""
+        return inspect.cleandoc(getattr(inspect.getmodule(self.step), "__doc__", None) or "")
+
+    @property
+    def title(self) -> str:
+        return self.description.partition("\n")[0]
+
+    def params(self, **values: Any) -> P:
+        """The default parameters, with `values` in place of some of them.
+
+        Values are numbers or arrays of the declared shape (or with a batch axis before it).
+
+        Raises:
+            KeyError: an unknown name. ValueError: a wrong shape, a value that is not finite or lies
+                outside its bounds.
+        """
+        given = {self.Params.key_of(name): value for name, value in values.items()}
+        for key, value in given.items():
+            _check_value(self, self.Params.fields[key], value)
+        defaults = {key: _default(field) for key, field in self.Params.fields.items()}
+        return self.constrain(self.Params(**{**defaults, **given}))
+
+    def constrain(self, params: P) -> P:
+        """`params` with the derived parameter of each adding-up constraint recomputed."""
+        return _constraints.constrain(params, self.constraints)
+
+    def scenario(
+        self,
+        name: str | None = None,
+        *,
+        periods: int | None = None,
+        start: int | None = None,
+        **series: Any,
+    ) -> X:
+        """The exogenous paths of a scenario: the default one, a named one, or your own.
+
+        Args:
+            name: one of `model.scenarios`; None is the default scenario.
+            periods: T, the horizon.
+            start: the period (0-based) at which `series` set in.
+            series: a number holds from `start` to the end; an array of n values holds for n periods,
+                after which the default resumes.
+
+        Returns:
+            The record of paths, each of shape (T, *shape).
+        """
+        horizon, start = self._window(periods, start)
+        changes = {**self._named(name, shocks=False), **series}
+        paths = {
+            key: np.broadcast_to(_default(field), (horizon, *field.shape))
+            for key, field in self.Scenario.fields.items()
+        }
+        for label, value in changes.items():
+            key = self.Scenario.key_of(label)
+            begin = start if label in series else self.trigger
+            paths[key] = _spliced(self, self.Scenario.fields[key], paths[key], begin, value)
+        return self.Scenario(**paths)
+
+    def shocks(
+        self,
+        name: str | None = None,
+        *,
+        periods: int | None = None,
+        start: int | None = None,
+        **series: Any,
+    ) -> dict[str, Any]:
+        """Parameter shocks over time, for `simulate`: `tax_rate_add=0.05`, `tax_rate_multiply=1.1`.
+
+        In every period a parameter is `value * multiply + add`. Arguments as for `scenario`.
+
+        Returns:
+            Shock name -> path of shape (T, *shape).
+        """
+        horizon, start = self._window(periods, start)
+        paths: dict[str, Any] = {}
+        for label, value in {**self._named(name, shocks=True), **series}.items():
+            key, kind = self.split_shock(label)
+            field = self.Params.fields[key]
+            begin = start if label in series else self.trigger
+            neutral = np.full((horizon, *field.shape), 1.0 if kind == "multiply" else 0.0)
+            paths[f"{key}_{kind}"] = _spliced(self, field, neutral, begin, value)
+        return paths
+
+    def split_shock(self, label: str) -> tuple[str, str]:
+        """`"tax_rate_add"` is `("tax_rate", "add")`; anything else is a `KeyError`."""
+        name, _, kind = label.rpartition("_")
+        if kind not in SHOCKS:
+            raise KeyError(
+                f"{label!r} is no parameter shock of {self.name}: write the parameter's name and "
+                f"_add or _multiply."
+            )
+        return self.Params.key_of(name), kind
+
+    def _window(self, periods: int | None, start: int | None) -> tuple[int, int]:
+        horizon = self.periods if periods is None else periods
+        if horizon < 1:
+            raise ValueError(f"periods must be at least 1, not {horizon}.")
+        begin = 0 if start is None else start
+        if not 0 <= begin < horizon:
+            raise ValueError(f"start must lie in 0 to {horizon - 1}, not {begin}.")
+        return horizon, begin
+
+    def _named(self, name: str | None, *, shocks: bool) -> dict[str, Any]:
+        if name is None:
+            return {}
+        if name not in self.scenarios:
+            known = ", ".join(repr(key) for key in self.scenarios) or "none besides the default"
+            raise KeyError(f"{self.name} has no scenario {name!r}. There are: {known}.")
+        series = self.scenarios[name]
+        return {key: v for key, v in series.items() if (key not in self.Scenario.fields) == shocks}
+
+
+def _default(field: Field) -> Any:
+    """A Python number where the field is scalar: it takes on the dtype of what it meets."""
+    return np.broadcast_to(field.default, field.shape) if field.shape else field.default
+
+
+def _concrete(value: Any) -> np.ndarray | None:
+    return None if isinstance(value, jax.core.Tracer) else np.asarray(value)
+
+
+def _check_value(model: Model, field: Field, value: Any) -> None:
+    shape = np.shape(value)
+    if shape != field.shape and shape[1:] != field.shape:
+        raise ValueError(
+            f"{model.name}: parameter {field.key!r} has shape {field.shape} (or a batch axis before "
+            f"it), not {shape}."
+        )
+    array = _concrete(value)
+    if array is None:
+        return
+    low, high = field.bounds
+    if not np.all(np.isfinite(array)):
+        raise ValueError(f"{model.name}: parameter {field.key!r} must be finite, not {value}.")
+    if not np.all((array >= low) & (array <= high)):
+        raise ValueError(
+            f"{model.name}: parameter {field.key!r} must lie in its bounds [{low:g}, {high:g}], "
+            f"not {value}."
+        )
+
+
+def _spliced(model: Model, field: Field, path: Any, start: int, value: Any) -> Any:
+    """`path` with `value` from `start` on: a number to the end, an array for its own length."""
+    horizon, shape = path.shape[0], np.shape(value)
+    array = _concrete(value)
+    if array is not None and not np.all(np.isfinite(array)):
+        raise ValueError(f"{model.name}: series {field.key!r} must be finite, not {value}.")
+    if shape == field.shape:
+        length = horizon - start
+    elif shape[1:] == field.shape and shape[0] <= horizon - start:
+        length = shape[0]
+    else:
+        raise ValueError(
+            f"{model.name}: series {field.key!r} takes one value of shape {field.shape}, or up to "
+            f"{horizon - start} of them (from period {start} to {horizon}), not shape {shape}."
+        )
+    if array is None:
+        return jnp.asarray(path).at[start : start + length].set(value)
+    result = np.array(path, dtype=np.result_type(path, array))
+    result[start : start + length] = array
+    return result
+
+
+def _verify(model: Model) -> None:
+    """The checks of a declaration. Traces `initial_state` and `step` once, without compiling."""
+    roles = {"Params": ("param",), "Scenario": ("exogenous",), "State": ("index", "flow", "stock")}
+    for record, allowed in roles.items():
+        for key, field in getattr(model, record).fields.items():
+            if field.role not in allowed:
+                raise TypeError(
+                    f"Model {model.name}: {record}.{key} is declared as {field.role}; "
+                    f"allowed there: {', '.join(allowed)}."
+                )
+    for field in (*model.Params.fields.values(), *model.Scenario.fields.values()):
+        _verify_default(model.name, field)
+    _constraints.verify(model.name, model.Params, model.constraints)
+    for label in model.shock_series:
+        model.split_shock(label)
+    if not 0 <= model.trigger < model.periods:
+        raise ValueError(
+            f"Model {model.name}: trigger {model.trigger} is not within {model.periods} periods."
+        )
+    for name in model.scenarios:
+        model.scenario(name)
+        model.shocks(name)
+    _verify_step(model)
+
+
+def _verify_default(model: str, field: Field) -> None:
+    low, high = field.bounds
+    try:
+        default = np.broadcast_to(np.asarray(field.default, float), field.shape)
+    except ValueError:
+        raise ValueError(
+            f"Model {model}: the default of {field.key!r} has shape {np.shape(field.default)}, "
+            f"declared is {field.shape}."
+        ) from None
+    if math.isnan(low) or math.isnan(high) or low > high:
+        raise ValueError(f"Model {model}: {field.key!r} has the bounds [{low}, {high}].")
+    if not (np.all(np.isfinite(default)) and np.all((default >= low) & (default <= high))):
+        raise ValueError(
+            f"Model {model}: the default {field.default} of {field.key!r} is not within its bounds "
+            f"[{low:g}, {high:g}]."
+        )
+
+
+def _verify_step(model: Model) -> None:
+    def struct(record: type[Record]) -> Any:
+        dtype = jax.dtypes.canonicalize_dtype(float)
+        return record(
+            **{k: jax.ShapeDtypeStruct(field.shape, dtype) for k, field in record.fields.items()}
+        )
+
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    params, row = struct(model.Params), struct(model.Scenario)
+    start = (params, row, key) if model.random_start else (params, row)
+    first = _traced_state(model, "initial_state", model.initial_state, *start)
+    more = (key,) if model.random else ()
+    second = _traced_state(model, "step", model.step, struct(model.State), params, row, *more)
+    third = None
+    if model.steady_state is not None:
+        third = _traced_state(model, "steady_state", model.steady_state, params, row)
+    for name, field in model.State.fields.items():
+        shapes = {"initial_state": first, "step": second, "steady_state": third}
+        for function, state in shapes.items():
+            if state is not None and np.shape(getattr(state, name)) != field.shape:
+                raise ValueError(
+                    f"Model {model.name}: {function} gives {name!r} the shape "
+                    f"{np.shape(getattr(state, name))}, declared is {field.shape}."
+                )
+
+
+def _traced_state(model: Model, name: str, function: Callable[..., Any], *args: Any) -> Any:
+    state = jax.eval_shape(function, *args)
+    if not isinstance(state, model.State):
+        raise TypeError(
+            f"Model {model.name}: {name} must return {model.State.__qualname__}, "
+            f"not {type(state).__name__}."
+        )
+    return state

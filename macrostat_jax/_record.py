@@ -1,0 +1,330 @@
+"""Records: the parameters, exogenous series and variables of a model, declared once.
+
+A record is an immutable dataclass whose fields are arrays, registered as a pytree. What an economist
+knows of a field (symbol, unit, bounds, equation, accounting role) stands beside it, and everything
+else in the library (tables, checks, pictures, names) is derived from there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import math
+from collections.abc import Iterator
+from typing import Any, ClassVar, Literal, Self, TypeAlias, dataclass_transform
+
+import jax
+import numpy as np
+
+Scalar: TypeAlias = jax.Array
+Vector: TypeAlias = jax.Array
+Matrix: TypeAlias = jax.Array
+
+Role = Literal["param", "exogenous", "index", "flow", "stock"]
+Account: TypeAlias = str | tuple[str, str]
+"""A sector, or a sector and one of its accounts: `("CentralBank", "Capital")`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Axis:
+    """One dimension of a vector or matrix field: sectors by label, or agents by number.
+
+    Args:
+        name: what the dimension counts, for instance `"sector"`.
+        labels: one label per slot; or
+        size: how many slots, when they have no names.
+    """
+
+    name: str
+    labels: tuple[str, ...] = ()
+    size: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "labels", tuple(self.labels))
+        if self.labels and self.size not in (0, len(self.labels)):
+            raise ValueError(
+                f"Axis {self.name!r}: size {self.size} contradicts its {len(self.labels)} labels."
+            )
+        object.__setattr__(self, "size", len(self.labels) or self.size)
+        if self.size < 1:
+            raise ValueError(f"Axis {self.name!r}: give its labels, or a size of at least 1.")
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """The labels, or the numbers 0, 1, 2, ... as text."""
+        return self.labels or tuple(str(i) for i in range(self.size))
+
+
+@dataclasses.dataclass(frozen=True)
+class Field:
+    """What is declared beside one field of a record. Made by `param`, `exogenous`, `index`, ..."""
+
+    role: Role
+    key: str = ""
+    name: str = ""
+    symbol: str = ""
+    unit: str = ""
+    default: Any = None
+    bounds: tuple[float, float] = (-math.inf, math.inf)
+    equation: str = ""
+    ref: str = ""
+    axes: tuple[Axis, ...] = ()
+    pays: Account | None = None
+    gets: Account | None = None
+    asset: Account | None = None
+    liability: Account | None = None
+    instrument: str = ""
+    sector: str = ""
+    received_from: Account | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(axis.size for axis in self.axes)
+
+
+NET_WORTH = "Net worth"
+
+
+def _axes(shape: Any) -> tuple[Axis, ...]:
+    shape = shape if isinstance(shape, tuple) else (shape,)
+    return tuple(a if isinstance(a, Axis) else Axis(f"dim_{i}", size=a) for i, a in enumerate(shape))
+
+
+def param(
+    default: Any,
+    *,
+    symbol: str = "",
+    unit: str = "",
+    bounds: tuple[float, float] = (-math.inf, math.inf),
+    shape: Any = (),
+    ref: str = "",
+    name: str = "",
+) -> Any:
+    """A parameter: a number (or an array of `shape`) that stays the same over a run.
+
+    Args:
+        default: its value where the user gives none; a number fills the whole shape.
+        symbol: LaTeX, as in the source.
+        unit: for instance `"share of income"`.
+        bounds: the closed interval of admissible values; the default must lie in it.
+        shape: `()`, an `Axis`, or a tuple of axes or sizes.
+        ref: equation or table of the source.
+        name: the public name, where it is not the field's name in CamelCase.
+    """
+    return Field(
+        "param",
+        name=name,
+        symbol=symbol,
+        unit=unit,
+        default=default,
+        bounds=(float(bounds[0]), float(bounds[1])),
+        ref=ref,
+        axes=_axes(shape),
+    )
+
+
+def exogenous(
+    default: Any, *, symbol: str = "", unit: str = "", shape: Any = (), ref: str = "", name: str = ""
+) -> Any:
+    """A series given from outside the model, one value (of `shape`) per period."""
+    return Field(
+        "exogenous", name=name, symbol=symbol, unit=unit, default=default, ref=ref, axes=_axes(shape)
+    )
+
+
+def index(
+    symbol: str,
+    equation: str = "",
+    *,
+    sector: str = "Macroeconomy",
+    unit: str = "",
+    shape: Any = (),
+    ref: str = "",
+    name: str = "",
+) -> Any:
+    """A variable without a place in the accounts: a rate, an expectation, a demand of `sector`.
+
+    `equation` is the right-hand side in LaTeX, in the declared symbols; lags are written
+    `H_{h,-1}` or `r_{-1}`.
+    """
+    return Field(
+        "index",
+        name=name,
+        symbol=symbol,
+        unit=unit,
+        equation=equation,
+        ref=ref,
+        axes=_axes(shape),
+        sector=sector,
+    )
+
+
+def flow(
+    symbol: str,
+    equation: str = "",
+    *,
+    pays: Account,
+    gets: Account,
+    received_from: Account | None = None,
+    unit: str = "",
+    shape: Any = (),
+    ref: str = "",
+    name: str = "",
+) -> Any:
+    """A payment per period from the sector `pays` to the sector `gets`.
+
+    `received_from` says from whom the payer got the same amount in the same period, where that is
+    no variable of its own: interest that a central bank passes on as its profits.
+    """
+    return Field(
+        "flow",
+        name=name,
+        symbol=symbol,
+        unit=unit,
+        equation=equation,
+        ref=ref,
+        axes=_axes(shape),
+        pays=pays,
+        gets=gets,
+        received_from=received_from,
+    )
+
+
+def stock(
+    symbol: str,
+    equation: str = "",
+    *,
+    asset: Account | None = None,
+    liability: Account | None = None,
+    instrument: str = "",
+    unit: str = "",
+    shape: Any = (),
+    ref: str = "",
+    name: str = "",
+) -> Any:
+    """A stock at the end of the period: somebody's asset, somebody's liability, or both.
+
+    `instrument` names the row of the balance sheet that it shares with the stocks of the other
+    holders of the same thing ("Money", "Bills"); all stocks of one instrument sum to zero.
+    `NET_WORTH` is the balancing row: it closes the balance sheet and is no claim on anybody.
+    """
+    return Field(
+        "stock",
+        name=name,
+        symbol=symbol,
+        unit=unit,
+        equation=equation,
+        ref=ref,
+        axes=_axes(shape),
+        asset=asset,
+        liability=liability,
+        instrument=instrument,
+    )
+
+
+def camel_case(key: str) -> str:
+    """The public name of a field: `household_money_stock` is `HouseholdMoneyStock`."""
+    return "".join(part[:1].upper() + part[1:] for part in key.split("_"))
+
+
+@dataclass_transform(
+    kw_only_default=True,
+    frozen_default=True,
+    eq_default=False,
+    field_specifiers=(param, exogenous, index, flow, stock),
+)
+class Record:
+    """Base of a model's `Params`, `Scenario` and `State`. Subclasses only declare fields.
+
+    A field of declared shape `s` holds an array of shape `s`; in a path, which `simulate` returns,
+    it holds `(T, *s)`, and in a batch `(T, B, *s)`.
+    """
+
+    fields: ClassVar[dict[str, Field]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        inherited = {key: spec for base in reversed(cls.__mro__[1:]) for key, spec in _specs(base)}
+        own: dict[str, Field] = {}
+        for key, annotation in inspect.get_annotations(cls).items():
+            if str(annotation).startswith(("ClassVar", "typing.ClassVar")):
+                continue
+            spec = cls.__dict__.get(key)
+            if not isinstance(spec, Field):
+                raise TypeError(
+                    f"{cls.__qualname__}.{key}: declare it with param, exogenous, index, flow or "
+                    f"stock, not {type(spec).__name__}."
+                )
+            if hasattr(Record, key):
+                raise TypeError(f"{cls.__qualname__}.{key}: the name is a method of Record.")
+            own[key] = dataclasses.replace(spec, key=key, name=spec.name or camel_case(key))
+            setattr(cls, key, dataclasses.field())
+        cls.fields = {**inherited, **own}
+        names = [spec.name for spec in cls.fields.values()]
+        for name in names:
+            if names.count(name) > 1:
+                raise TypeError(f"{cls.__qualname__}: two fields have the public name {name!r}.")
+        dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)(cls)
+        jax.tree_util.register_dataclass(cls, data_fields=list(cls.fields), meta_fields=[])
+
+    @classmethod
+    def filled(cls, value: Any) -> Self:
+        """A record in which every field is `value`, in its declared shape."""
+        return cls(**{k: np.full(f.shape, value) if f.shape else value for k, f in cls.fields.items()})
+
+    @classmethod
+    def key_of(cls, name: str) -> str:
+        """The field that `name` means: its own name, or its public name.
+
+        Raises:
+            KeyError: with the list of what there is.
+        """
+        if name in cls.fields:
+            return name
+        for key, spec in cls.fields.items():
+            if spec.name == name:
+                return key
+        raise KeyError(f"{name!r} is not in {cls.__module__}.{cls.__qualname__}: {_listing(cls)}.")
+
+    def replace(self, **changes: Any) -> Self:
+        """The same record with some fields changed; an unknown name is a `KeyError`."""
+        for key in changes:
+            if key not in self.fields:
+                self.key_of(key)
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Public name -> value, in the declared order."""
+        return {spec.name: getattr(self, key) for key, spec in self.fields.items()}
+
+    def __getitem__(self, item: Any) -> Any:
+        """`record["HouseholdMoneyStock"]` is one field; `path[-1]`, `path[5:9]` are periods."""
+        if isinstance(item, str):
+            return getattr(self, self.key_of(item))
+        return jax.tree.map(lambda leaf: leaf[item], self)
+
+    def __iter__(self) -> Iterator[Any]:
+        raise TypeError(f"{type(self).__qualname__} has named fields: use to_dict() to go over them.")
+
+    def __repr__(self) -> str:
+        rows = [f"    {key} = {_short(getattr(self, key))}" for key in self.fields]
+        return "\n".join([f"{type(self).__qualname__}(", *rows, ")"]) if rows else "()"
+
+
+def _specs(base: type) -> list[tuple[str, Field]]:
+    return list(base.fields.items()) if isinstance(base, type) and issubclass(base, Record) else []
+
+
+def _listing(cls: type[Record]) -> str:
+    return ", ".join(cls.fields) or "it has no fields"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, jax.core.Tracer):
+        return str(value)
+    shape = np.shape(value)
+    if not shape:
+        return f"{value:.6g}" if isinstance(value, float) else f"{value}"
+    if math.prod(shape) > 6:
+        return f"{getattr(value, 'dtype', type(value).__name__)}{list(shape)}"
+    return np.array2string(np.asarray(value), precision=6)

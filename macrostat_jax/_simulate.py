@@ -1,0 +1,371 @@
+"""Simulation: one compiled scan over the periods of a scenario."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from . import _compile
+from ._model import Model
+from ._record import Field, Record
+
+P = TypeVar("P", bound=Record)
+X = TypeVar("X", bound=Record)
+S = TypeVar("S", bound=Record)
+
+SMALL = 16
+"""Fields of at most this many elements travel through the scan packed in one vector."""
+
+
+class Inputs(NamedTuple):
+    """Everything a run depends on, in canonical form: one float dtype, every path with T rows."""
+
+    params: Any
+    scenario: Any
+    shocks: dict[str, Any]
+    initial: Any
+    key: Any
+
+
+class Plan(NamedTuple):
+    """What a compiled run is specialised to."""
+
+    model: Any
+    periods: int
+    batch: tuple[int | None, ...] | None = None
+    """The batch axis of each leaf of the inputs, None for a single run."""
+    checkpoint: bool = False
+
+
+def simulate(
+    model: Model[P, X, S],
+    params: P | None = None,
+    scenario: X | str | None = None,
+    *,
+    shocks: dict[str, Any] | None = None,
+    initial: S | None = None,
+    periods: int | None = None,
+    key: Any = None,
+    checkpoint: bool = False,
+) -> S:
+    """Runs a model over T periods.
+
+    A pure function of its array arguments: it can be called inside `jax.jit`, `jax.vmap`, `jax.grad`
+    and the rest. Outside of them it compiles once per model, horizon, dtype and batch size.
+
+    Args:
+        model: the model.
+        params: from `model.params(...)`; default: its defaults.
+        scenario: a record of paths of shape (T, *shape) (or constants of shape `shape`), from
+            `model.scenario(...)`; or the name of one of `model.scenarios`; default: the default one.
+        shocks: parameter shocks over time, from `model.shocks(...)`; a named scenario brings its own.
+        initial: the state before the first period; default: `model.initial_state`.
+        periods: T; default: the length of the scenario's paths, else `model.periods`.
+        key: the PRNG key of a random model. One key for a batch means common random numbers.
+        checkpoint: trade time for memory in reverse mode: it then keeps about 2 sqrt(T) states
+            instead of T.
+
+    Batches: parameters of shape (B, *shape), paths of shape (B, T, *shape), initial states of shape
+    (B, *shape) and keys of shape (B,) run B simulations at once; what has no batch axis is shared.
+
+    Returns:
+        The model's `State`, each variable of shape (T, *shape), or (T, B, *shape) for a batch: axis 0
+        is always time. Row t is the state at the end of period t. The dtype is that of the widest
+        array given, and JAX's default float where only Python numbers were given.
+
+    Raises:
+        KeyError: an unknown scenario or shock. TypeError: a record of another model, or a missing
+            key. ValueError: shapes or horizons that contradict each other.
+    """
+    inputs, plan = prepare(model, params, scenario, shocks, initial, periods, key, checkpoint)
+    return _compile.call(_run, plan, inputs)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _run(plan: Plan, inputs: Inputs) -> Any:
+    return trajectory(plan, inputs)
+
+
+def trajectory(plan: Plan, inputs: Inputs) -> Any:
+    """The path of states as traced code: what the transforms in `diff` differentiate."""
+    if plan.batch is None:
+        return _scan(plan, inputs, packed=True)
+    leaves, treedef = jax.tree.flatten(inputs)
+
+    def one(*leaves: Any) -> Any:
+        return _scan(plan, treedef.unflatten(leaves), packed=False)
+
+    # Time stays the leading axis (out_axes=1): moving the batch in front would copy every path.
+    return jax.vmap(one, in_axes=plan.batch, out_axes=1)(*leaves)
+
+
+def _scan(plan: Plan, inputs: Inputs, *, packed: bool) -> Any:
+    model, horizon = plan.model, plan.periods
+    params = model.constrain(inputs.params)
+    dtype = float_dtype(inputs)
+    initial, key = inputs.initial, inputs.key
+    if initial is None:
+        start_key = ()
+        if model.random_start:
+            key, first = jax.random.split(key)
+            start_key = (first,)
+        initial = model.initial_state(params, inputs.scenario[0], *start_key)
+    initial = _canonical_state(model, initial, dtype)
+    fixed, moving = _parameter_paths(model, params, inputs.shocks)
+    keys = jax.random.split(key, horizon) if model.random else None
+
+    state_packing, initial = _pack(initial, packed)
+    fixed_packing, fixed = _pack(fixed, packed)
+    row_packing, rows = _pack((inputs.scenario, moving), packed, time=True)
+
+    # Recomputing one step in the backward pass costs less than storing and loading its intermediate
+    # values in every period: the residual of a period is then just the packed state.
+    @functools.partial(jax.checkpoint, prevent_cse=False)
+    def step(prior: Any, fixed: Any, row: Any, key: Any) -> Any:
+        scenario, moving = row_packing.unpack(row)
+        period_params = model.Params(**{**fixed_packing.unpack(fixed), **moving})
+        more = () if key is None else (key,)
+        state = model.step(state_packing.unpack(prior), period_params, scenario, *more)
+        return state_packing.repack(_canonical_state(model, state, dtype))
+
+    def body(prior: Any, xs: Any) -> tuple[Any, Any]:
+        state = step(prior, fixed, *xs)
+        return state, state
+
+    _, path = _scanned(body, initial, (rows, keys), horizon, plan.checkpoint)
+    return state_packing.unpack(path, time=True)
+
+
+def _scanned(body: Callable, initial: Any, xs: Any, horizon: int, checkpoint: bool) -> Any:
+    """`lax.scan`, or scans of about sqrt(T) periods nested in one: then only their starts are kept."""
+    if not checkpoint or horizon < 4:
+        return jax.lax.scan(body, initial, xs, length=horizon)
+    inner = math.isqrt(horizon)
+    outer = horizon // inner
+    whole = outer * inner
+
+    @jax.checkpoint
+    def chunk(prior: Any, xs: Any) -> Any:
+        return jax.lax.scan(body, prior, xs, length=inner)
+
+    folded = jax.tree.map(lambda x: x[:whole].reshape(outer, inner, *x.shape[1:]), xs)
+    last, path = jax.lax.scan(chunk, initial, folded, length=outer)
+    path = jax.tree.map(lambda y: y.reshape(whole, *y.shape[2:]), path)
+    if whole < horizon:
+        rest = jax.tree.map(lambda x: x[whole:], xs)
+        last, tail = jax.lax.scan(body, last, rest, length=horizon - whole)
+        path = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), path, tail)
+    return last, path
+
+
+def _parameter_paths(model: Model, params: Any, shocks: dict[str, Any]) -> tuple[dict, dict]:
+    """Parameters that stay, and the paths of those that shocks (and their constraints) move."""
+    values = {key: getattr(params, key) for key in model.Params.fields}
+    moving: dict[str, Any] = {}
+    for label in sorted(shocks, reverse=True):  # multiply before add: value * multiply + add
+        key, kind = model.split_shock(label)
+        value = moving.get(key, values[key][None])
+        moving[key] = value * shocks[label] if kind == "multiply" else value + shocks[label]
+    for constraint in model.constraints:
+        if moving.keys() & set(constraint.names):
+            rest = constraint.total
+            for name in constraint.free:
+                rest = rest - moving.get(name, values[name][None])
+            moving[constraint.derived] = rest
+    horizon = max((path.shape[0] for path in moving.values()), default=0)
+    moving = {k: jnp.broadcast_to(v, (horizon, *v.shape[1:])) for k, v in moving.items()}
+    return {key: value for key, value in values.items() if key not in moving}, moving
+
+
+class _Packing:
+    """How the small float leaves of a pytree travel as one vector, and the others beside it.
+
+    A scan over many scalars pays for each of them in every period; over one vector it pays once.
+    """
+
+    def __init__(self, tree: Any, packed: bool, time: bool) -> None:
+        leaves, self.treedef = jax.tree.flatten(tree)
+        self.shapes = [jnp.shape(leaf)[1:] if time else jnp.shape(leaf) for leaf in leaves]
+        small = [
+            packed
+            and math.prod(shape) <= SMALL
+            and jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
+            for leaf, shape in zip(leaves, self.shapes, strict=True)
+        ]
+        self.small = small
+
+    def repack(self, tree: Any, *, time: bool = False) -> Any:
+        leaves = self.treedef.flatten_up_to(tree)
+        lead = 1 if time else 0
+        small = [
+            leaf.reshape(*leaf.shape[:lead], -1)
+            for leaf, is_small in zip(leaves, self.small, strict=True)
+            if is_small
+        ]
+        vector = jnp.concatenate(small, axis=lead) if small else None
+        return vector, [leaf for leaf, is_small in zip(leaves, self.small, strict=True) if not is_small]
+
+    def unpack(self, carried: Any, *, time: bool = False) -> Any:
+        vector, others = carried[0], iter(carried[1])
+        leaves, at = [], 0
+        for shape, is_small in zip(self.shapes, self.small, strict=True):
+            if not is_small:
+                leaves.append(next(others))
+                continue
+            size = math.prod(shape)
+            if time:
+                leaves.append(vector[:, at : at + size].reshape(vector.shape[0], *shape))
+            else:
+                leaves.append(vector[at : at + size].reshape(shape) if shape else vector[at])
+            at += size
+        return self.treedef.unflatten(leaves)
+
+
+def _pack(tree: Any, packed: bool, *, time: bool = False) -> tuple[_Packing, Any]:
+    packing = _Packing(tree, packed, time)
+    return packing, packing.repack(tree, time=time)
+
+
+def _canonical_state(model: Model, state: Any, dtype: Any) -> Any:
+    """Every variable as an array of its declared shape; floats in the dtype of the run."""
+    values = {}
+    for key, field in model.State.fields.items():
+        value = getattr(state, key)
+        whole = isinstance(value, (jax.Array, np.ndarray)) and not jnp.issubdtype(
+            value.dtype, jnp.floating
+        )
+        array = jnp.asarray(value) if whole else jnp.asarray(value, dtype)
+        if array.shape != field.shape:
+            raise ValueError(
+                f"{model.name}: variable {key!r} has the shape {array.shape}, declared is {field.shape}."
+            )
+        values[key] = array
+    return model.State(**values)
+
+
+def float_dtype(*trees: Any) -> Any:
+    """The widest float dtype among the arrays, or JAX's default float where there are none."""
+    found = None
+    for leaf in jax.tree.leaves(trees):
+        dtype = getattr(leaf, "dtype", None)
+        if dtype is None or getattr(leaf, "weak_type", False):
+            continue
+        if jnp.issubdtype(dtype, jnp.floating):
+            dtype = jax.dtypes.canonicalize_dtype(dtype)
+            found = dtype if found is None else jnp.promote_types(found, dtype)
+    return found if found is not None else jax.dtypes.canonicalize_dtype(float)
+
+
+def prepare(
+    model: Model,
+    params: Any = None,
+    scenario: Any = None,
+    shocks: dict[str, Any] | None = None,
+    initial: Any = None,
+    periods: int | None = None,
+    key: Any = None,
+    checkpoint: bool = False,
+) -> tuple[Inputs, Plan]:
+    """Checks what `simulate` was given and brings it to canonical form."""
+    if not isinstance(model, Model):
+        raise TypeError(f"Expected a model, for instance models.GL06SIM, not {model!r}.")
+    shocks = dict(shocks or {})
+    if scenario is None or isinstance(scenario, str):
+        name = scenario
+        scenario = model.scenario(name, periods=periods)
+        shocks = {**model.shocks(name, periods=periods), **shocks}
+    params = model.params() if params is None else params
+    for record, kind in ((params, model.Params), (scenario, model.Scenario), (initial, model.State)):
+        if record is not None and not isinstance(record, kind):
+            raise TypeError(
+                f"{model.name} expects {kind.__module__}.{kind.__qualname__}, "
+                f"not {type(record).__module__}.{type(record).__qualname__}."
+            )
+    if model.random or model.random_start:
+        if key is None:
+            raise TypeError(f"{model.name} is random: pass key=jax.random.key(seed).")
+    elif key is not None:
+        raise TypeError(f"{model.name} is not random: it takes no key.")
+
+    shock_fields = {label: model.Params.fields[model.split_shock(label)[0]] for label in shocks}
+    horizon = _find_horizon(model, scenario, shocks, shock_fields, periods)
+    dtype = float_dtype(params, scenario, shocks, initial)
+    axes: list[int | None] = []
+    sizes: dict[str, int] = {}
+
+    def take(field: Field, value: Any, time: bool) -> Any:
+        value, batched = _canonical(model, field, value, dtype, horizon if time else None)
+        axes.append(0 if batched else None)
+        if batched:
+            sizes[field.key] = value.shape[0]
+        return value
+
+    def record(kind: type[Record], given: Any, time: bool = False) -> Any:
+        return kind(**{k: take(f, getattr(given, k), time) for k, f in kind.fields.items()})
+
+    inputs = Inputs(
+        params=record(model.Params, params),
+        scenario=record(model.Scenario, scenario, time=True),
+        shocks={k: take(shock_fields[k], shocks[k], time=True) for k in sorted(shocks)},
+        initial=None if initial is None else record(model.State, initial),
+        key=key,
+    )
+    if key is not None:
+        axes.append(0 if jnp.ndim(key) else None)
+        if jnp.ndim(key):
+            sizes["key"] = key.shape[0]
+    if len(set(sizes.values())) > 1:
+        raise ValueError(f"{model.name}: the batch sizes differ: {sizes}.")
+    batch = tuple(axes) if sizes else None
+    return inputs, Plan(model, horizon, batch, checkpoint)
+
+
+def _find_horizon(
+    model: Model, scenario: Any, shocks: dict, shock_fields: dict, periods: int | None
+) -> int:
+    given = {key: (field, getattr(scenario, key)) for key, field in model.Scenario.fields.items()}
+    given |= {label: (shock_fields[label], shocks[label]) for label in shocks}
+    lengths = {
+        name: np.shape(value)[-len(field.shape) - 1]
+        for name, (field, value) in given.items()
+        if np.ndim(value) > len(field.shape)
+    }
+    if periods is not None:
+        lengths["periods"] = periods
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"{model.name}: the horizons differ: {lengths}.")
+    horizon = next(iter(lengths.values()), model.periods)
+    if horizon < 1:
+        raise ValueError(f"{model.name}: a run needs at least one period, not {horizon}.")
+    return horizon
+
+
+def _canonical(
+    model: Model, field: Field, value: Any, dtype: Any, horizon: int | None
+) -> tuple[Any, bool]:
+    """The value as an array of the run's dtype (a path if there is a horizon); is it a batch?"""
+    lead = () if horizon is None else (horizon,)
+    shape = np.shape(value)
+    if horizon is not None and shape == field.shape:
+        value, shape = (jnp if isinstance(value, jax.Array) else np).broadcast_to(
+            value, (*lead, *shape)
+        ), (*lead, *shape)
+    batched = len(shape) == len(lead) + len(field.shape) + 1
+    if shape[1 if batched else 0 :] != (*lead, *field.shape):
+        expected = f"{(*lead, *field.shape)}" + (f" or {field.shape}" if lead else "")
+        raise ValueError(
+            f"{model.name}: {field.key!r} must have the shape {expected}, or a batch axis before it; "
+            f"not {shape}."
+        )
+    if isinstance(value, jax.Array):
+        floating = jnp.issubdtype(value.dtype, jnp.floating)
+        return (value.astype(dtype) if floating and value.dtype != dtype else value), batched
+    array = np.asarray(value)
+    # Numbers from Python and NumPy integers stand for real quantities here.
+    return array.astype(dtype) if array.dtype != dtype else array, batched

@@ -1,0 +1,49 @@
+"""The register of models. A model is imported when it is first asked for.
+
+`models.GL06PC` is the model, `models.get("GL06PC")` the same by name, `models.names()` what there is.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .gl06pc import GL06PC as GL06PC
+    from .gl06sim import GL06SIM as GL06SIM
+    from .gl06simex import GL06SIMEX as GL06SIMEX
+    from .linear2d import LINEAR2D as LINEAR2D
+
+_REGISTER = {
+    "LINEAR2D": "linear2d",
+    "GL06SIM": "gl06sim",
+    "GL06SIMEX": "gl06simex",
+    "GL06PC": "gl06pc",
+}
+"""Model -> the module of this package that declares it."""
+
+
+def names() -> tuple[str, ...]:
+    """The names of all registered models."""
+    return tuple(_REGISTER)
+
+
+def get(name: str) -> Any:
+    """The model of that name.
+
+    Raises:
+        ValueError: with the list of what there is.
+    """
+    if name not in _REGISTER:
+        raise ValueError(f"There is no model {name!r}. There are: {', '.join(_REGISTER)}.")
+    return getattr(importlib.import_module(f".{_REGISTER[name]}", __name__), name)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _REGISTER:
+        return get(name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_REGISTER])
