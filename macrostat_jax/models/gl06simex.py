@@ -43,7 +43,9 @@ class State(Record):
     government_money_stock: Scalar = stock(
         "H_s", "H_{s,-1} + G_d - T_d", ref="3.8", liability=G, instrument="Money", unit="USD"
     )
-    household_money_demand: Scalar = index("H_d", "H_{h,-1} + YD^e - C_d", ref="3.18", sector=H, unit="USD")
+    household_money_demand: Scalar = index(
+        "H_d", "H_{h,-1} + YD^e - C_d", ref="3.18", sector=H, unit="USD"
+    )
     household_money_stock: Scalar = stock(
         "H_h", "H_{h,-1} + YD - C_d", ref="3.9", asset=H, instrument="Money", unit="USD"
     )
