@@ -41,6 +41,8 @@ class Plan(NamedTuple):
     batch: tuple[int | None, ...] | None = None
     """The batch axis of each leaf of the inputs, None for a single run."""
     checkpoint: bool = False
+    packed: bool = True
+    """Small fields as one vector: faster for one run, slower in a batch."""
 
 
 def simulate(
@@ -95,18 +97,19 @@ def _run(plan: Plan, inputs: Inputs) -> Any:
 def trajectory(plan: Plan, inputs: Inputs) -> Any:
     """The path of states as traced code: what the transforms in `diff` differentiate."""
     if plan.batch is None:
-        return _scan(plan, inputs, packed=True)
+        return _scan(plan, inputs)
     leaves, treedef = jax.tree.flatten(inputs)
+    single = plan._replace(batch=None, packed=False)
 
     def one(*leaves: Any) -> Any:
-        return _scan(plan, treedef.unflatten(leaves), packed=False)
+        return _scan(single, treedef.unflatten(leaves))
 
     # Time stays the leading axis (out_axes=1): moving the batch in front would copy every path.
     return jax.vmap(one, in_axes=plan.batch, out_axes=1)(*leaves)
 
 
-def _scan(plan: Plan, inputs: Inputs, *, packed: bool) -> Any:
-    model, horizon = plan.model, plan.periods
+def _scan(plan: Plan, inputs: Inputs) -> Any:
+    model, horizon, packed = plan.model, plan.periods, plan.packed
     params = model.constrain(inputs.params)
     dtype = float_dtype(inputs)
     initial, key = inputs.initial, inputs.key

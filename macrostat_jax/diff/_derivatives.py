@@ -1,0 +1,303 @@
+"""Jacobians, products, gradients and Hessians of a model, compiled whole."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .. import _compile
+from .._model import Model
+from .._simulate import Inputs, prepare
+from ._labelled import Jacobian
+from ._target import Of, Target, Wrt, resolve_of, resolve_wrt, with_initial
+
+MODES = ("auto", "forward", "reverse")
+
+
+def jacobian(
+    model: Model,
+    of: Of = None,
+    *,
+    wrt: Wrt = "params",
+    mode: str = "auto",
+    params: Any = None,
+    scenario: Any = None,
+    shocks: dict[str, Any] | None = None,
+    initial: Any = None,
+    periods: int | None = None,
+    key: Any = None,
+    checkpoint: bool = False,
+) -> Jacobian:
+    """The derivative of a model's outputs with respect to its inputs, labelled.
+
+    Args:
+        model: the model.
+        of: the outputs: a variable's name, several names, None for all variables, or a function from
+            the path of states to a pytree of arrays. It compiles once per function object, so define
+            it once rather than writing the lambda in the call.
+        wrt: the inputs: `"params"`, `"scenario"` (every series in every period), `"initial"`, a single
+            name (`"tax_rate"`, `"scenario.government_demand"`, `"initial.household_money_stock"`), or
+            several of these.
+        mode: `"forward"` (cost grows with the inputs), `"reverse"` (with the outputs), or `"auto"`:
+            forward where the outputs are at least as many as the inputs.
+        params, scenario, shocks, initial, periods, key, checkpoint: as in `simulate`.
+
+    Returns:
+        A `Jacobian`: for output o and input i, an array of shape (*shape of o, *shape of i).
+
+    Raises:
+        ValueError: an unknown mode. KeyError: an unknown output or input. As `simulate` otherwise.
+    """
+    if mode not in MODES:
+        raise ValueError(f"Unknown mode {mode!r}. There are: {', '.join(MODES)}.")
+    target, inputs = _target(
+        model, of, wrt, mode, params, scenario, shocks, initial, periods, key, checkpoint
+    )
+    if mode == "auto":
+        target = target._replace(mode=_choose(target, inputs))
+    values = _compile.call(_jacobian, target, inputs)
+    return Jacobian(target.plan.model, target.wrt, values, target.mode)
+
+
+def gradient(
+    model: Model,
+    loss: Callable[[Any], Any],
+    *,
+    wrt: Wrt = "params",
+    params: Any = None,
+    scenario: Any = None,
+    shocks: dict[str, Any] | None = None,
+    initial: Any = None,
+    periods: int | None = None,
+    key: Any = None,
+    checkpoint: bool = False,
+) -> dict[str, jax.Array]:
+    """The reverse-mode gradient of a scalar loss of the path of states.
+
+    Args: as `jacobian`; `loss` maps the path (a `State` with leaves (T, *shape)) to a scalar.
+
+    Returns:
+        Label -> array of the input's shape (in a batch: (B, *shape)).
+
+    Raises:
+        TypeError: a loss that is not one real number.
+    """
+    target, inputs = _target(
+        model, loss, wrt, "reverse", params, scenario, shocks, initial, periods, key, checkpoint
+    )
+    return _compile.call(_gradient, target, inputs)
+
+
+def hessian(
+    model: Model,
+    loss: Callable[[Any], Any],
+    *,
+    wrt: Wrt = "params",
+    params: Any = None,
+    scenario: Any = None,
+    shocks: dict[str, Any] | None = None,
+    initial: Any = None,
+    periods: int | None = None,
+    key: Any = None,
+) -> Jacobian:
+    """The matrix of second derivatives of a scalar loss, forward over reverse. Arguments as `gradient`.
+
+    Returns:
+        A `Jacobian` of the gradient: for inputs i and j an array of shape (*shape of i, *shape of j).
+    """
+    target, inputs = _target(
+        model, loss, wrt, "forward", params, scenario, shocks, initial, periods, key, False
+    )
+    values = _compile.call(_hessian, target, inputs)
+    return Jacobian(target.plan.model, target.wrt, values, "forward over reverse")
+
+
+def jvp(
+    model: Model,
+    of: Of,
+    tangents: dict[str, Any],
+    *,
+    params: Any = None,
+    scenario: Any = None,
+    shocks: dict[str, Any] | None = None,
+    initial: Any = None,
+    periods: int | None = None,
+    key: Any = None,
+) -> tuple[Any, Any]:
+    """How the outputs move when the inputs move along `tangents`: a Jacobian-vector product.
+
+    Args:
+        tangents: input label (as in `wrt`) -> direction, of that input's shape; a number fills it.
+        of, others: as in `jacobian`.
+
+    Returns:
+        (outputs, their derivative along the direction), two pytrees of one structure.
+    """
+    target, inputs = _target(
+        model, of, tuple(tangents), "forward", params, scenario, shocks, initial, periods, key, False
+    )
+    x = target.split(inputs)
+    resolved = {resolve_wrt(model, (name,))[0].label: value for name, value in tangents.items()}
+    directions = {label: _like(label, resolved[label], x[label]) for label in x}
+    return _compile.call(_jvp, target, inputs, directions)
+
+
+def vjp(
+    model: Model,
+    of: Of,
+    cotangents: Any,
+    *,
+    wrt: Wrt = "params",
+    params: Any = None,
+    scenario: Any = None,
+    shocks: dict[str, Any] | None = None,
+    initial: Any = None,
+    periods: int | None = None,
+    key: Any = None,
+    checkpoint: bool = False,
+) -> tuple[Any, dict[str, jax.Array]]:
+    """What the inputs contribute to a weighted sum of the outputs: a vector-Jacobian product.
+
+    Args:
+        cotangents: the weights: variable -> array of its shape (T, *shape) where `of` names variables
+            (a number fills it); a pytree of the output's structure where `of` is a function.
+        of, wrt, others: as in `jacobian`.
+
+    Returns:
+        (outputs, label -> derivative of the weighted sum, of that input's shape).
+    """
+    target, inputs = _target(
+        model, of, wrt, "reverse", params, scenario, shocks, initial, periods, key, checkpoint
+    )
+    shapes = jax.eval_shape(functools.partial(_outputs, target), inputs)
+    if not callable(target.of):
+        given = {model.State.key_of(name): value for name, value in cotangents.items()}
+        cotangents = {name: given.get(name, 0.0) for name in target.of}
+    weights = jax.tree.map(lambda s, w: _like("cotangent", w, s), shapes, cotangents)
+    return _compile.call(_vjp, target, inputs, weights)
+
+
+def _target(
+    model: Model,
+    of: Of,
+    wrt: Wrt,
+    mode: str,
+    params: Any,
+    scenario: Any,
+    shocks: Any,
+    initial: Any,
+    periods: int | None,
+    key: Any,
+    checkpoint: bool,
+) -> tuple[Target, Inputs]:
+    inputs, plan = prepare(model, params, scenario, shocks, initial, periods, key, checkpoint)
+    resolved = resolve_wrt(model, wrt)
+    if plan.batch is not None and any(one.group == "initial" for one in resolved):
+        if inputs.initial is None:
+            raise ValueError(f"{model.name}: in a batch, pass initial=... to differentiate by it.")
+    inputs = with_initial(plan, inputs, resolved)
+    return Target(plan, resolve_of(model, of), resolved, mode), inputs
+
+
+def _batched(function: Callable[..., Any], target: Target, inputs: Inputs) -> Any:
+    """One run as it is; a batch as one vectorised program, its axis in front of every derivative."""
+    if target.plan.batch is None:
+        return function(target, inputs)
+    leaves, treedef = jax.tree.flatten(inputs)
+    single = target._replace(plan=target.plan._replace(batch=None, packed=False))
+
+    def one(*leaves: Any) -> Any:
+        return function(single, treedef.unflatten(leaves))
+
+    return jax.vmap(one, in_axes=target.plan.batch)(*leaves)
+
+
+def _outputs(target: Target, inputs: Inputs) -> Any:
+    return target.outputs(inputs, target.split(inputs))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _jacobian(target: Target, inputs: Inputs) -> dict[str, Any]:
+    def one(target: Target, inputs: Inputs) -> dict[str, Any]:
+        transform = jax.jacfwd if target.mode == "forward" else jax.jacrev
+        function = functools.partial(_labelled_outputs, target, inputs)
+        return transform(function)(target.split(inputs))
+
+    return _batched(one, target, inputs)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _gradient(target: Target, inputs: Inputs) -> dict[str, Any]:
+    def one(target: Target, inputs: Inputs) -> dict[str, Any]:
+        return jax.grad(functools.partial(_loss, target, inputs))(target.split(inputs))
+
+    return _batched(one, target, inputs)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _hessian(target: Target, inputs: Inputs) -> dict[str, Any]:
+    def one(target: Target, inputs: Inputs) -> dict[str, Any]:
+        slope = jax.grad(functools.partial(_loss, target, inputs))
+        return jax.jacfwd(slope)(target.split(inputs))
+
+    return _batched(one, target, inputs)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _jvp(target: Target, inputs: Inputs, directions: dict[str, Any]) -> Any:
+    function = functools.partial(target.outputs, inputs)
+    return jax.jvp(function, (target.split(inputs),), (directions,))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _vjp(target: Target, inputs: Inputs, weights: Any) -> Any:
+    outputs, pull = jax.vjp(functools.partial(target.outputs, inputs), target.split(inputs))
+    return outputs, pull(weights)[0]
+
+
+def _loss(target: Target, inputs: Inputs, x: dict[str, Any]) -> jax.Array:
+    value = target.outputs(inputs, x)
+    shape, dtype = jnp.shape(value), jnp.result_type(value)
+    if shape != () or not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(f"The loss must be one real number, not {dtype}{list(shape)}; see jacobian.")
+    return value
+
+
+def _labelled_outputs(target: Target, inputs: Inputs, x: dict[str, Any]) -> dict[str, Any]:
+    value = target.outputs(inputs, x)
+    if not callable(target.of):
+        return value
+    leaves = jax.tree_util.tree_flatten_with_path(value)[0]
+    if not leaves:
+        raise TypeError("The function of the path returned no array.")
+    return {_label(path): leaf for path, leaf in leaves}
+
+
+def _label(path: tuple[Any, ...]) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator=".") or "output"
+
+
+def _choose(target: Target, inputs: Inputs) -> str:
+    """Forward where there are at least as many outputs as inputs; traced once per shape."""
+    key = (target, jax.tree.structure(inputs), tuple(x.shape for x in jax.tree.leaves(inputs)))
+    if key not in _chosen:
+        size = sum(math.prod(leaf.shape) for leaf in target.split(inputs).values())
+        shapes = jax.eval_shape(functools.partial(_outputs, target), inputs)
+        outputs = sum(math.prod(s.shape) for s in jax.tree.leaves(shapes))
+        _chosen[key] = "forward" if outputs >= size else "reverse"
+    return _chosen[key]
+
+
+_chosen: dict[Any, str] = {}
+
+
+def _like(label: str, value: Any, like: Any) -> Any:
+    if np.shape(value) not in ((), like.shape):
+        raise ValueError(f"{label!r} needs the shape {like.shape}, not {np.shape(value)}.")
+    return jnp.broadcast_to(jnp.asarray(value, like.dtype), like.shape)

@@ -1,0 +1,108 @@
+"""What is differentiated, and with respect to what: labels, functions, and their inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+
+from .._model import Model
+from .._record import Field
+from .._simulate import Inputs, Plan, trajectory
+
+Of: TypeAlias = str | Sequence[str] | Callable[[Any], Any] | None
+Wrt: TypeAlias = str | Sequence[str]
+
+GROUPS = ("params", "scenario", "initial")
+
+
+class Input(NamedTuple):
+    """One leaf of the inputs: `tax_rate`, `scenario.government_demand`, `initial.household_money_stock`."""
+
+    group: str
+    key: str
+
+    @property
+    def label(self) -> str:
+        return self.key if self.group == "params" else f"{self.group}.{self.key}"
+
+
+class Target(NamedTuple):
+    """A derivative's static description: it is part of the key under which it is compiled."""
+
+    plan: Plan
+    of: tuple[str, ...] | Callable[[Any], Any]
+    wrt: tuple[Input, ...]
+    mode: str = "reverse"
+
+    def split(self, inputs: Inputs) -> dict[str, Any]:
+        """The differentiated leaves by label."""
+        return {one.label: getattr(getattr(inputs, one.group), one.key) for one in self.wrt}
+
+    def outputs(self, inputs: Inputs, x: dict[str, Any]) -> Any:
+        """The outputs as a function of the differentiated leaves `x`; traced."""
+        for group in GROUPS:
+            changes = {one.key: x[one.label] for one in self.wrt if one.group == group}
+            if changes:
+                record = getattr(inputs, group).replace(**changes)
+                inputs = inputs._replace(**{group: record})
+        path = trajectory(self.plan, inputs)
+        if callable(self.of):
+            return self.of(path)
+        return {key: getattr(path, key) for key in self.of}
+
+
+def resolve_of(model: Model, of: Of) -> tuple[str, ...] | Callable[[Any], Any]:
+    """Variable names as a tuple of fields; a function as it is."""
+    if callable(of):
+        return of
+    names = tuple(model.State.fields) if of is None else (of,) if isinstance(of, str) else tuple(of)
+    return tuple(model.State.key_of(name) for name in names)
+
+
+def resolve_wrt(model: Model, wrt: Wrt) -> tuple[Input, ...]:
+    """`"params"`, `"scenario"`, `"initial"`, single names, or several of these, as leaves.
+
+    Raises:
+        KeyError: an unknown name, with the list of what there is.
+    """
+    records = {"params": model.Params, "scenario": model.Scenario, "initial": model.State}
+    found: list[Input] = []
+    for name in (wrt,) if isinstance(wrt, str) else tuple(wrt):
+        if name in records:
+            found += [Input(name, key) for key in records[name].fields]
+            continue
+        group, _, key = name.rpartition(".")
+        group = group or "params"
+        if group not in records:
+            raise KeyError(
+                f"{name!r}: write a parameter's name, scenario.<series>, initial.<variable>, or one "
+                f"of {', '.join(GROUPS)}."
+            )
+        found.append(Input(group, records[group].key_of(key)))
+    if not found:
+        raise KeyError(f"{model.name} has nothing of the kind {wrt!r} to differentiate by.")
+    return tuple(dict.fromkeys(found))
+
+
+def field_of(model: Model, one: Input) -> Field:
+    records = {"params": model.Params, "scenario": model.Scenario, "initial": model.State}
+    return records[one.group].fields[one.key]
+
+
+def with_initial(plan: Plan, inputs: Inputs, wrt: tuple[Input, ...]) -> Inputs:
+    """Inputs whose initial state is explicit where it is differentiated."""
+    if inputs.initial is not None or not any(one.group == "initial" for one in wrt):
+        return inputs
+    model = plan.model
+    if model.random_start:
+        raise TypeError(
+            f"{model.name} draws its initial state: pass initial=... to differentiate by it."
+        )
+    from .._simulate import _canonical_state, float_dtype
+
+    first = jax.tree.map(lambda leaf: leaf[0], inputs.scenario)
+    state = model.initial_state(model.constrain(inputs.params), first)
+    state = _canonical_state(model, state, float_dtype(inputs))
+    return inputs._replace(initial=state)
