@@ -1,0 +1,264 @@
+"""The accounts of a model: its balance sheet, its transaction matrix, and what they leave over.
+
+Everything is derived from the roles that the variables are declared with. Godley and Lavoie (2007),
+*Monetary Economics*, sections 1.3 and 1.4: everything comes from somewhere and goes somewhere, so
+that every row and every column of the two matrices sums to zero. That holds for numbers and, being
+linear, for their derivatives. `residuals` gives the sums, by which a model is checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+
+from ._model import Model
+from ._record import NET_WORTH, Account, Field, Record
+
+CURRENT = "Current"
+"""The account of a sector that is named without one."""
+
+
+class Entry(NamedTuple):
+    """A variable in one cell of a matrix."""
+
+    row: str
+    sector: str
+    account: str
+    sign: int
+    field: Field
+
+    @property
+    def column(self) -> tuple[str, str]:
+        return self.sector, self.account
+
+
+def _column(account: Account) -> tuple[str, str]:
+    return (account, CURRENT) if isinstance(account, str) else account
+
+
+def payments(model: Model) -> list[Entry]:
+    """The flows: each is an outflow (-1) of one sector and an inflow (+1) of another."""
+    entries = []
+    for field in model.State.fields.values():
+        if field.role != "flow":
+            continue
+        assert field.pays is not None and field.gets is not None  # `flow` asks for both
+        entries.append(Entry(field.name, *_column(field.pays), -1, field))
+        entries.append(Entry(field.name, *_column(field.gets), 1, field))
+        if field.received_from is not None:
+            row = f"{field.name} received"
+            entries.append(Entry(row, *_column(field.received_from), -1, field))
+            entries.append(Entry(row, *_column(field.pays), 1, field))
+    return entries
+
+
+def holdings(model: Model) -> list[Entry]:
+    """The stocks of the balance sheet: +1 for an asset, -1 for a liability of its column."""
+    entries = []
+    for field in model.State.fields.values():
+        if field.role != "stock":
+            continue
+        row = field.instrument or field.name
+        if field.asset is not None:
+            entries.append(Entry(row, *_column(field.asset), 1, field))
+        if field.liability is not None:
+            entries.append(Entry(row, *_column(field.liability), -1, field))
+    return entries
+
+
+def _claims(model: Model) -> list[Entry]:
+    """The holdings that somebody owes to somebody: neither net worth nor tangible assets.
+
+    A stock of machines is nobody's liability. It is bought with a flow, so its change is no further
+    use of funds.
+    """
+    entries = [entry for entry in holdings(model) if entry.row != NET_WORTH]
+    owed = {entry.row for entry in entries if entry.sign < 0}
+    return [entry for entry in entries if entry.row in owed]
+
+
+def balance_sheet(model: Model, state: Record | None = None) -> pd.DataFrame:
+    """Who holds what, and who owes it.
+
+    Args:
+        model: the model.
+        state: the state of one period, for instance `path[-1]`. Without it, the cells are symbols.
+
+    Returns:
+        One row per instrument; columns (sector, account) and a total. Assets are positive,
+        liabilities negative. The totals are numbers where `state` is given; otherwise "0" where the
+        accounts ask for it: of an instrument that somebody owes, and of a sector whose net worth is
+        declared.
+    """
+    entries = holdings(model)
+    if state is None:
+        owed = {entry.row for entry in entries if entry.sign < 0}
+        closed = {entry.sector for entry in entries if entry.row == NET_WORTH}
+        return _symbols(entries, owed, closed, {})
+    return _numbers(entries, {entry: _period(model, entry.field, state) for entry in entries})
+
+
+def transaction_matrix(
+    model: Model, state: Record | None = None, prior: Record | None = None
+) -> pd.DataFrame:
+    """Who pays whom in a period, and how that changes what they hold.
+
+    Args:
+        model: the model.
+        state: the state of one period, for instance `path[5]`. Without it, the cells are symbols.
+        prior: the state of the period before, `path[4]`; needed with `state`.
+
+    Returns:
+        One row per flow and per change of an instrument; columns (sector, account) and a total.
+        Sources of funds (receipts, new liabilities) are positive, uses (payments, new assets)
+        negative, so that all rows and all sectors sum to zero. Net worth is not part of it, nor are
+        tangible assets.
+
+    Raises:
+        TypeError: `state` without `prior`.
+    """
+    flows, claims = payments(model), _claims(model)
+    changes = [e._replace(row=f"Change in {e.row}", sign=-e.sign) for e in claims]
+    entries = [*flows, *changes]
+    if state is None and prior is None:
+        rows = {entry.row for entry in entries}
+        delta = {entry: r"\Delta " for entry in changes}
+        return _symbols(entries, rows, {entry.sector for entry in entries}, delta)
+    if state is None or prior is None:
+        raise TypeError(
+            f"{model.name}: the transaction matrix of a period needs its state and the one before."
+        )
+    values = {entry: _period(model, entry.field, state) for entry in entries}
+    for entry in changes:
+        values[entry] = values[entry] - _period(model, entry.field, prior)
+    return _numbers(entries, values)
+
+
+def residuals(
+    model: Model, path: Record, initial: Record | None = None, *, relative: bool = False
+) -> dict[str, Any]:
+    """What the accounts of a run leave over: zero, but for rounding, in a consistent model.
+
+    Made of JAX operations and linear in its records, so it can be differentiated, and can be given
+    a path of tangents in place of a path.
+
+    Args:
+        model: the model.
+        path: what `simulate` returned: fields of shape (T, *shape), or (T, B, *shape) for a batch.
+        initial: the state before the first period. Without it, the flows of that period cannot be
+            checked, and the sectors start with the second period.
+        relative: divide by the largest entry of the same sum over the run.
+
+    Returns:
+        Label -> array of shape (T,), or (T, B) for a batch; (T - 1,) for sectors without `initial`:
+
+        - `"Instrument Money"`: all assets less all liabilities of one instrument, for each that
+          somebody owes and that is held in more than one variable. (One of them is the redundant
+          equation of the model.)
+        - `"Sector Household"`: inflows less outflows, less new assets, plus new liabilities.
+        - `"Net worth Household"`: assets less liabilities less net worth, where it is declared.
+    """
+    sums: dict[str, list[tuple[int, Any]]] = {}
+    claims = _claims(model)
+    for entry in claims:
+        if len({other.field.key for other in claims if other.row == entry.row}) > 1:
+            sums.setdefault(f"Instrument {entry.row}", []).append(
+                (entry.sign, _total(entry.field, path))
+            )
+    drop = 0 if initial is not None else 1
+    for entry in payments(model):
+        value = _total(entry.field, path)[drop:]
+        sums.setdefault(f"Sector {entry.sector}", []).append((entry.sign, value))
+    for entry in claims:
+        change = _change(entry.field, path, initial)
+        sums.setdefault(f"Sector {entry.sector}", []).append((-entry.sign, change))
+    sheet = holdings(model)
+    closed = {entry.sector for entry in sheet if entry.row == NET_WORTH}
+    for entry in sheet:
+        if entry.sector in closed:
+            sums.setdefault(f"Net worth {entry.sector}", []).append(
+                (entry.sign, _total(entry.field, path))
+            )
+    return {label: _sum(terms, relative) for label, terms in sums.items()}
+
+
+def _sum(terms: list[tuple[int, Any]], relative: bool) -> Any:
+    result = sum((sign * value for sign, value in terms[1:]), terms[0][0] * terms[0][1])
+    if not relative:
+        return result
+    largest = jnp.max(jnp.stack([jnp.abs(value) for _, value in terms]), axis=(0, 1))
+    return result / jnp.where(largest == 0, 1, largest)
+
+
+def _total(field: Field, record: Record) -> Any:
+    """The field's array, summed over its own axes (the agents or industries that hold it)."""
+    value = jnp.asarray(getattr(record, field.key))
+    return value.sum(axis=tuple(range(-len(field.shape), 0))) if field.shape else value
+
+
+def _change(field: Field, path: Record, initial: Record | None) -> Any:
+    value = _total(field, path)
+    if initial is None:
+        return value[1:] - value[:-1]
+    first = jnp.broadcast_to(_total(field, initial), value.shape[1:])
+    return value - jnp.concatenate([first[None].astype(value.dtype), value[:-1]])
+
+
+def _period(model: Model, field: Field, state: Record) -> float:
+    shape = np.shape(getattr(state, field.key))
+    if shape != field.shape:
+        raise ValueError(
+            f"{model.name}: a matrix shows one period of one run, for instance path[-1]; "
+            f"{field.key!r} has the shape {shape}, of one period it is {field.shape}."
+        )
+    return float(_total(field, state))
+
+
+def _frame(entries: list[Entry]) -> tuple[list[str], list[tuple[str, str]]]:
+    """Rows in the order of their declaration; columns by sector, in the order of theirs."""
+    sectors = _unique(entry.sector for entry in entries)
+    columns = _unique(entry.column for entry in entries)
+    return _unique(entry.row for entry in entries), [
+        column for sector in sectors for column in columns if column[0] == sector
+    ]
+
+
+def _unique(items: Iterable[Any]) -> list[Any]:
+    return list(dict.fromkeys(items))
+
+
+def _symbols(
+    entries: list[Entry], rows: set[str], sectors: set[str], prefix: dict[Entry, str]
+) -> pd.DataFrame:
+    """Cells like `-C_s`; totals are "0" for the `rows` and `sectors` that must sum to zero."""
+    index, columns = _frame(entries)
+    cells = dict.fromkeys(((row, column) for row in index for column in columns), "")
+    for entry in entries:
+        sign = "+" if entry.sign > 0 else "-"
+        text = f"{sign}{prefix.get(entry, '')}{entry.field.symbol or entry.field.name}"
+        cells[entry.row, entry.column] += text
+    table = [[cells[row, column] for column in columns] for row in index]
+    for row, line in zip(index, table, strict=True):
+        line.append("0" if row in rows else "".join(line))
+    totals = ["0" if column[0] in sectors else "" for column in columns]
+    return _table(index, columns, [*table, [*totals, ""]] if index else [])
+
+
+def _numbers(entries: list[Entry], values: dict[Entry, float]) -> pd.DataFrame:
+    index, columns = _frame(entries)
+    table = np.zeros((len(index) + 1, len(columns) + 1))
+    for entry in entries:
+        at = index.index(entry.row), columns.index(entry.column)
+        table[at] += entry.sign * values[entry]
+    table[:-1, -1] = table[:-1, :-1].sum(axis=1)
+    table[-1] = table[:-1].sum(axis=0)
+    return _table(index, columns, table if index else [])
+
+
+def _table(index: list[str], columns: list[tuple[str, str]], table: Any) -> pd.DataFrame:
+    header = pd.MultiIndex.from_tuples([*columns, ("Total", "")], names=["sector", "account"])
+    return pd.DataFrame(table, index=[*index, "Total"] if index else [], columns=header)

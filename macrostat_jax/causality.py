@@ -1,0 +1,347 @@
+r"""What every variable of a model depends on: by the code, and by the equations beside it.
+
+The code is asked exactly: the step is traced once, and what reaches a variable's output is followed
+back to the inputs. The equations are read as LaTeX in the declared symbols. Where both disagree,
+one of them is wrong: a test over all models asks that they do not.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+from typing import Any
+
+import jax
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+
+from ._model import Model
+from ._record import Field
+
+Sources = frozenset[str]
+"""Inputs of a step: `"prior.wealth"`, `"params.tax_rate"`, `"scenario.wage_rate"`, and `"key"`."""
+
+
+def dependencies(model: Model) -> dict[str, Sources]:
+    """Which inputs of the step each variable is computed from, directly or through other variables.
+
+    Exact at the level of fields, except where JAX calls code that it cannot look into (then every
+    result depends on every argument); an input that only cancels (`x - x`) counts as used. The
+    adding-up constraints of parameters, which are applied before the step, are not part of it.
+
+    Returns:
+        Variable -> inputs; both by the fields' own names.
+    """
+    dtype = jax.dtypes.canonicalize_dtype(float)
+    names: list[str] = []
+    records: list[Any] = []
+    for prefix, kind in (
+        ("prior", model.State),
+        ("params", model.Params),
+        ("scenario", model.Scenario),
+    ):
+        fields = kind.fields.items()
+        names += [f"{prefix}.{key}" for key, _ in fields]
+        records.append(kind(**{k: jax.ShapeDtypeStruct(f.shape, dtype) for k, f in fields}))
+    if model.random:
+        names.append("key")
+        records.append(jax.eval_shape(lambda: jax.random.key(0)))
+    traced = jax.make_jaxpr(model.step)(*records)
+    outputs = _follow(traced.jaxpr, [frozenset({name}) for name in names])
+    return dict(zip(model.State.fields, outputs, strict=True))
+
+
+def _follow(jaxpr: Jaxpr, inputs: list[Sources]) -> list[Sources]:
+    """The sources of the outputs of `jaxpr`, given those of its inputs."""
+    known = dict(zip(jaxpr.invars, inputs, strict=True))
+
+    def sources(atom: Any) -> Sources:
+        # Constants of the trace are not among the inputs: nothing reaches them.
+        return frozenset() if isinstance(atom, Literal) else known.get(atom, frozenset())
+
+    for equation in jaxpr.eqns:
+        arguments = [sources(atom) for atom in equation.invars]
+        results = _through(equation, arguments)
+        known.update(zip(equation.outvars, results, strict=True))
+    return [sources(atom) for atom in jaxpr.outvars]
+
+
+def _through(equation: Any, arguments: list[Sources]) -> list[Sources]:
+    name, details = equation.primitive.name, equation.params
+    if name == "cond":
+        predicate, *operands = arguments
+        branches = [_follow(branch.jaxpr, operands) for branch in details["branches"]]
+        return [predicate.union(*results) for results in zip(*branches, strict=True)]
+    if name == "scan":
+        fixed, carried = details["num_consts"], details["num_consts"] + details["num_carry"]
+        body = functools.partial(_follow, details["jaxpr"].jaxpr)
+        carry, rest = arguments[fixed:carried], arguments[carried:]
+        while True:
+            results = body([*arguments[:fixed], *carry, *rest])
+            grown = [a | b for a, b in zip(carry, results[: len(carry)], strict=True)]
+            if grown == carry:
+                return [*carry, *results[len(carry) :]]
+            carry = grown
+    if name == "while":
+        first, second = details["cond_nconsts"], details["cond_nconsts"] + details["body_nconsts"]
+        asked, used, carry = arguments[:first], arguments[first:second], arguments[second:]
+        while True:
+            (ends,) = _follow(details["cond_jaxpr"].jaxpr, [*asked, *carry])
+            results = _follow(details["body_jaxpr"].jaxpr, [*used, *carry])
+            grown = [a | b | ends for a, b in zip(carry, results, strict=True)]
+            if grown == carry:
+                return carry
+            carry = grown
+    inner = _called(equation)
+    if inner is not None:
+        return _follow(inner, arguments)
+    return [frozenset().union(*arguments)] * len(equation.outvars)
+
+
+def _called(equation: Any) -> Jaxpr | None:
+    """The one program that a call (jit, checkpoint, custom_jvp, ...) runs on just its arguments."""
+    programs = [p for p in equation.params.values() if isinstance(p, (Jaxpr, ClosedJaxpr))]
+    if len(programs) != 1:
+        return None
+    inner = programs[0].jaxpr if isinstance(programs[0], ClosedJaxpr) else programs[0]
+    fits = len(inner.invars) == len(equation.invars) and len(inner.outvars) == len(equation.outvars)
+    is_call = equation.primitive.name in _CALLS
+    return inner if fits and is_call else None
+
+
+_CALLS = {
+    "jit",
+    "pjit",
+    "closed_call",
+    "core_call",
+    "checkpoint",
+    "remat",
+    "remat2",
+    "custom_jvp_call",
+    "custom_vjp_call",
+    "custom_vjp_call_jaxpr",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Mismatch:
+    """An equation that does not say what the code does."""
+
+    variable: str
+    equation: str
+    unknown: tuple[str, ...] = ()
+    """Symbols in the equation that the model does not declare."""
+    only_text: tuple[str, ...] = ()
+    """Inputs that the equations lead to and the code does not use."""
+    only_code: tuple[str, ...] = ()
+    """Inputs that the code uses and no equation leads to."""
+
+    def __str__(self) -> str:
+        parts = []
+        if self.unknown:
+            parts.append(f"names {', '.join(self.unknown)}, which nothing declares")
+        if self.only_text:
+            parts.append(f"leads to {', '.join(self.only_text)}, which the code does not use")
+        if self.only_code:
+            parts.append(f"does not lead to {', '.join(self.only_code)}, which the code uses")
+        return f"{self.variable} = {self.equation}: the equation {'; '.join(parts)}."
+
+
+def equation_mismatches(model: Model) -> list[Mismatch]:
+    r"""Where the declared equations and the step disagree about what depends on what.
+
+    An equation names variables of the same period by their symbols (`H_h`), of the period before
+    with a lag (`H_{h,-1}`, `r_{-1}`), and parameters and exogenous series by theirs; `\Delta H_h`
+    stands for both periods. Names are followed through the equations of the same period, in circles
+    too, to the inputs of the step; those must be the inputs that the code uses. A variable without
+    an equation counts as what its code says. What is compared is what depends on what: an equation
+    with a wrong sign, or with one of two variables that have the same inputs, passes.
+
+    Returns:
+        The mismatches, one per variable at most; empty where the declaration is right.
+    """
+    code = dependencies(model)
+    symbols = _symbols(model)
+    named: dict[str, set[str]] = {}
+    unknown: dict[str, tuple[str, ...]] = {}
+    for key, field in model.State.fields.items():
+        if field.equation:
+            named[key], unknown[key] = _names(field, symbols)
+        else:
+            named[key], unknown[key] = set(code[key]), ()
+    found = []
+    for key, field in model.State.fields.items():
+        text = _closure(key, named)
+        used = code[key] - {"key"}
+        if unknown[key] or text - {"key"} != used:
+            found.append(
+                Mismatch(
+                    key,
+                    field.equation,
+                    unknown[key],
+                    tuple(sorted(text - used - {"key"})),
+                    tuple(sorted(used - text)),
+                )
+            )
+    return found
+
+
+def _closure(start: str, named: dict[str, set[str]]) -> set[str]:
+    """The inputs that a variable leads to through the equations of the same period."""
+    reached, waiting, seen = set(), [start], {start}
+    while waiting:
+        for name in named[waiting.pop()]:
+            kind, _, key = name.partition(".")
+            if kind != "now":
+                reached.add(name)
+            elif key not in seen:
+                seen.add(key)
+                waiting.append(key)
+    return reached
+
+
+Tokens = tuple[str, ...]
+
+# LaTeX that structures a formula and names nothing.
+_OPERATOR = re.compile(
+    r"\\(?:[dt]?frac|times|odot|left|right|big|Big|min|max|exp|log|ln|sqrt|tanh|sum|prod|top"
+    r"|quad|qquad|leq?|geq?|lt|gt|neq|land|lor|in|[lr]floor|[lr]ceil|[\\%{}])"
+)
+_SPACES = {r"\,", r"\;", r"\:", r"\!", r"\ ", r"\cdot", "~"}
+_LABELS = {r"\begin", r"\end", r"\text", r"\mathrm", r"\operatorname", r"\mathbb", r"\mathbf"}
+
+
+def _tokens(text: str) -> Tokens:
+    """LaTeX as tokens, without spaces and products, `{x}` after `_` or `^` written `x`."""
+    raw = re.findall(r"\\[A-Za-z]+|\\.|\d+(?:\.\d+)?|\S", text)
+    tokens = [token for token in raw if token not in _SPACES]
+    result: list[str] = []
+    at = 0
+    while at < len(tokens):
+        script = result and result[-1] in "_^" and tokens[at] == "{"
+        if script and tokens[at + 2 : at + 3] == ["}"]:
+            result.append(tokens[at + 1])
+            at += 3
+        else:
+            result.append(tokens[at])
+            at += 1
+    return tuple(result)
+
+
+def _parts(tokens: Tokens) -> tuple[Tokens, Tokens, Tokens]:
+    """A symbol's body, subscript and superscript: `H_h^e` is (H, h, e)."""
+    scripts: dict[str, Tokens] = {"_": (), "^": ()}
+    body, at = len(tokens), 0
+    while at < len(tokens):
+        if tokens[at] in scripts:
+            end = _group_end(tokens, at + 1)
+            inside = tokens[at + 1 : end]
+            scripts[tokens[at]] = inside[1:-1] if inside[:1] == ("{",) else inside
+            body = min(body, at)
+            at = end
+        elif body < at:  # something follows the scripts: a product, of which there is no lag
+            return tokens, (), ()
+        else:
+            at = _group_end(tokens, at)
+    return tokens[:body], scripts["_"], scripts["^"]
+
+
+def _group_end(tokens: Tokens, at: int) -> int:
+    """The position after the token or the braces that start at `at`."""
+    depth = 0
+    for end in range(at, len(tokens)):
+        depth += (tokens[end] == "{") - (tokens[end] == "}")
+        if depth <= 0:
+            return end + 1
+    return len(tokens)
+
+
+def _script(mark: str, inside: Tokens) -> Tokens:
+    if not inside:
+        return ()
+    return (mark, *inside) if len(inside) == 1 else (mark, "{", *inside, "}")
+
+
+def _spellings(symbol: str, lagged: bool) -> set[Tokens]:
+    """How a symbol, or its lag, may be written: scripts in either order."""
+    tokens = _tokens(symbol)
+    body, sub, sup = _parts(tokens)
+    if lagged:
+        if body == tokens and ("_" in tokens or "^" in tokens):
+            return set()
+        if sub[-2:-1] == ("-",) and sub[-1].isdigit():  # a variable that is a lag itself
+            sub = (*sub[:-1], str(int(sub[-1]) + 1))
+        else:
+            sub = (*sub, ",", "-", "1") if sub else ("-", "1")
+    elif body == tokens:
+        return {tokens}
+    low, high = _script("_", sub), _script("^", sup)
+    return {(*body, *low, *high), (*body, *high, *low)}
+
+
+def _symbols(model: Model) -> dict[Tokens, set[str]]:
+    """Every spelling of a declared symbol -> what it may mean."""
+    table: dict[Tokens, set[str]] = {}
+    for prefix, kind in (
+        ("now", model.State),
+        ("prior", model.State),
+        ("params", model.Params),
+        ("scenario", model.Scenario),
+    ):
+        for key, field in kind.fields.items():
+            for tokens in _spellings(field.symbol, prefix == "prior") if field.symbol else ():
+                table.setdefault(tokens, set()).add(f"{prefix}.{key}")
+    return table
+
+
+def _names(field: Field, table: dict[Tokens, set[str]]) -> tuple[set[str], tuple[str, ...]]:
+    """What an equation names, and the symbols in it that mean nothing."""
+    own = f"now.{field.key}"
+    others = {tokens: meant - {own} for tokens, meant in table.items() if meant != {own}}
+    named, unknown = _read(field.equation, others)
+    if unknown:  # a variable that determines itself: x = f(x)
+        again = _read(field.equation, table)
+        if not again[1]:
+            return again
+    return named, unknown
+
+
+def _read(equation: str, table: dict[Tokens, set[str]]) -> tuple[set[str], tuple[str, ...]]:
+    tokens = _tokens(equation)
+    longest = max(map(len, table), default=0)
+    named: set[str] = set()
+    unknown: list[str] = []
+    at, difference = 0, False
+    while at < len(tokens):
+        for length in range(min(longest, len(tokens) - at), 0, -1):
+            meant = table.get(tokens[at : at + length])
+            if meant and tokens[at + length : at + length + 1] != ("_",):
+                chosen = _chosen(meant)
+                named |= chosen
+                if difference:
+                    named |= {f"prior.{n[4:]}" for n in chosen if n.startswith("now.")}
+                at += length
+                break
+        else:
+            token = tokens[at]
+            if token in _LABELS:
+                at = _group_end(tokens, at + 1)
+                continue
+            if token == r"\Delta":
+                difference, at = True, at + 1
+                continue
+            names = token[0] == "\\" or token[0].isalpha() or token == "_"
+            if names and not _OPERATOR.fullmatch(token):
+                unknown.append(token)
+            at += 1
+        difference = False
+    return named, tuple(unknown)
+
+
+def _chosen(meant: set[str]) -> set[str]:
+    """Of the meanings of one symbol: lags before variables, variables before what sets them."""
+    for prefix in ("prior.", "now."):
+        chosen = {name for name in meant if name.startswith(prefix)}
+        if chosen:
+            return chosen
+    return meant
