@@ -1,0 +1,114 @@
+r"""Differentiable switches, minima, maxima and choices.
+
+A step that jumps or kinks has derivatives that are zero, wrong or missing where it does. These
+functions round the corner off. Each says how far it is from the exact function: the larger the
+`sharpness`, the nearer, and the larger the derivatives at the corner. All of them follow the dtype
+of their arguments, and are finite, with finite derivatives, wherever their arguments are.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+def where(condition_value: Any, a: Any, b: Any, sharpness: float = 1.0) -> Any:
+    r"""`a` where `condition_value` is positive, `b` where it is negative, and between them near 0.
+
+    a w + b (1 - w) with the logistic weight w = 1 / (1 + exp(-sharpness condition_value)), whose
+    distance from the exact switch is at most |a - b| exp(-sharpness |condition_value|). Unlike
+    `jnp.where`, both branches count everywhere: they must be finite on either side.
+
+    Args:
+        condition_value: a number whose sign decides, for instance `income - threshold`.
+        a, b: the branches, of the same shape, or scalars.
+        sharpness: per unit of `condition_value`, positive.
+    """
+    weight = jax.nn.sigmoid(sharpness * jnp.asarray(condition_value))
+    return weight * a + (1 - weight) * b
+
+
+def mask(value: Any, sharpness: float = 1.0) -> Any:
+    """1 where `value` is positive, 0 where it is negative: (1 + tanh(sharpness value)) / 2.
+
+    At most exp(-2 sharpness |value|) from the exact step.
+    """
+    return 0.5 * (1 + jnp.tanh(sharpness * jnp.asarray(value)))
+
+
+def minimum(a: Any, b: Any, sharpness: float = 1.0) -> Any:
+    """The smaller of two, element by element, from below.
+
+    -log(exp(-sharpness a) + exp(-sharpness b)) / sharpness, without overflow. It lies below the
+    exact minimum by at most log(2) / sharpness, which it reaches where a = b.
+    """
+    return -maximum(-jnp.asarray(a), -jnp.asarray(b), sharpness)
+
+
+def maximum(a: Any, b: Any, sharpness: float = 1.0) -> Any:
+    """The larger of two, element by element: at most log(2) / sharpness above the exact maximum."""
+    a, b = jnp.asarray(a), jnp.asarray(b)
+    # Measured from the larger one, sharpness times a number near the end of the range is finite.
+    top = jax.lax.stop_gradient(jnp.maximum(a, b))
+    top = jnp.where(jnp.isfinite(top), top, 0)
+    return top + jnp.logaddexp(sharpness * (a - top), sharpness * (b - top)) / sharpness
+
+
+def minimum_of(values: Any, sharpness: float = 1.0, axis: int = -1) -> Any:
+    """The smallest of n values along an axis: at most log(n) / sharpness below the exact one."""
+    return -maximum_of(-jnp.asarray(values), sharpness, axis)
+
+
+def maximum_of(values: Any, sharpness: float = 1.0, axis: int = -1) -> Any:
+    """The largest of n values along an axis: at most log(n) / sharpness above the exact one."""
+    values = jnp.asarray(values)
+    top = jax.lax.stop_gradient(jnp.max(values, axis=axis, keepdims=True))
+    top = jnp.where(jnp.isfinite(top), top, 0)
+    above = jax.scipy.special.logsumexp(sharpness * (values - top), axis=axis) / sharpness
+    return jnp.squeeze(top, axis) + above
+
+
+def safe_divide(a: Any, b: Any, otherwise: Any = 0.0) -> Any:
+    """a / b, and `otherwise` where b is exactly 0.
+
+    Guarded twice: where b is 0 the division sees a 1 in its place, so that no derivative there is
+    NaN in forward or reverse mode; a and b then have the derivative 0. Elsewhere it is exact.
+    """
+    zero = jnp.asarray(b) == 0
+    return jnp.where(zero, otherwise, a / jnp.where(zero, 1, b))
+
+
+def straight_through(exact: Any, smooth: Any) -> Any:
+    """The value of `exact` with the derivatives of `smooth`.
+
+    For a decision that must be all or nothing in the model and still be learned from:
+    `straight_through(x > 0, mask(x, 10.0))`. The derivatives are then deliberately not those of
+    the function that is computed, and a finite difference does not confirm them.
+    """
+    smooth = jnp.asarray(smooth)
+    exact = jax.lax.stop_gradient(jnp.asarray(exact).astype(smooth.dtype))
+    return exact + (smooth - jax.lax.stop_gradient(smooth))
+
+
+def gumbel_softmax(key: Any, logits: Any, temperature: float = 1.0, *, hard: bool = False) -> Any:
+    """A random choice among the last axis of `logits`, as differentiable weights that sum to 1.
+
+    The largest weight falls on choice i with the probability softmax(logits)[i]; the weights
+    approach a one-hot vector as `temperature` goes to 0 (Jang, Gu and Poole 2017; Maddison, Mnih
+    and Teh 2017).
+
+    Args:
+        key: a PRNG key.
+        logits: log-probabilities up to a constant, shape (..., n).
+        temperature: positive.
+        hard: give the one-hot vector itself, with the derivatives of the weights.
+    """
+    logits = jnp.asarray(logits)
+    noise = jax.random.gumbel(key, logits.shape, logits.dtype)
+    weights = jax.nn.softmax((logits + noise) / temperature)
+    if not hard:
+        return weights
+    choice = jax.nn.one_hot(jnp.argmax(weights, axis=-1), logits.shape[-1], dtype=weights.dtype)
+    return straight_through(choice, weights)
