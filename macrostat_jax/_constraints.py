@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import jax.numpy as jnp
 import numpy as np
 
 from ._record import Record
@@ -15,6 +16,8 @@ P = TypeVar("P", bound=Record)
 @dataclasses.dataclass(frozen=True)
 class AddingUp:
     """The parameters `names` sum to `total`; the last one is derived from the others.
+
+    A name is a field, or an element of a vector field: `"budget_share[2]"`.
 
     Its own value is replaced by `total - sum(others)`, after shocks too, so its own derivative is 0
     and the others carry -1 of what it does (Tobin's adding-up constraints on portfolio shares).
@@ -41,13 +44,32 @@ class AddingUp:
 
 def constrain(params: P, constraints: tuple[AddingUp, ...]) -> P:
     """`params` with every derived parameter computed from the free ones of its group."""
-    changes = {}
+    if not constraints:
+        return params
+    values = {key: getattr(params, key) for key in params.fields}
     for constraint in constraints:
-        rest = constraint.total
-        for name in constraint.free:
-            rest = rest - getattr(params, name)
-        changes[constraint.derived] = rest
-    return params.replace(**changes) if changes else params
+        apply(values, constraint)
+    return params.replace(**values)
+
+
+def apply(values: dict[str, Any], constraint: AddingUp) -> None:
+    """Writes the derived value into `values` (field -> array; leading axes, such as time, are kept)."""
+    rest: Any = constraint.total
+    for name in constraint.free:
+        key, element = split(name)
+        rest = rest - (values[key] if element is None else values[key][..., element])
+    key, element = split(constraint.derived)
+    if element is None:
+        values[key] = rest
+        return
+    array = jnp.asarray(values[key])
+    values[key] = array.at[..., element].set(rest)
+
+
+def split(name: str) -> tuple[str, int | None]:
+    """`"share[2]"` is the element 2 of the vector `share`; `"share"` the whole field."""
+    key, bracket, element = name.partition("[")
+    return key, int(element.rstrip("]")) if bracket else None
 
 
 def verify(model: str, params: type[Record], constraints: tuple[AddingUp, ...]) -> None:
@@ -55,12 +77,16 @@ def verify(model: str, params: type[Record], constraints: tuple[AddingUp, ...]) 
     derived: set[str] = set()
     for constraint in constraints:
         for name in constraint.names:
-            if name not in params.fields:
+            key, element = split(name)
+            if key not in params.fields:
                 raise ValueError(
                     f"Model {model}: a constraint names {name!r}, which is not a parameter. "
                     f"There are: {', '.join(params.fields)}."
                 )
-        shapes = {params.fields[name].shape for name in constraint.names}
+            shape = params.fields[key].shape
+            if element is not None and not (len(shape) == 1 and 0 <= element < shape[0]):
+                raise ValueError(f"Model {model}: a constraint names {name!r}, of shape {shape}.")
+        shapes = {_shape(params, name) for name in constraint.names}
         if len(shapes) > 1:
             raise ValueError(
                 f"Model {model}: the parameters {constraint.names} of a constraint have different "
@@ -74,12 +100,21 @@ def verify(model: str, params: type[Record], constraints: tuple[AddingUp, ...]) 
             raise ValueError(
                 f"Model {model}: {sorted(chained)} is derived by one constraint and free in another."
             )
-        field = params.fields[constraint.derived]
-        others = (np.asarray(params.fields[name].default, float) for name in constraint.free)
-        value = constraint.total - sum(others)
-        low, high = field.bounds
+        value = constraint.total - sum(_default(params, name) for name in constraint.free)
+        low, high = params.fields[split(constraint.derived)[0]].bounds
         if not np.all((value >= low) & (value <= high)):
             raise ValueError(
                 f"Model {model}: with the defaults, {constraint.derived!r} would be {value}, "
                 f"outside its bounds [{low}, {high}]."
             )
+
+
+def _shape(params: type[Record], name: str) -> tuple[int, ...]:
+    key, element = split(name)
+    return params.fields[key].shape if element is None else ()
+
+
+def _default(params: type[Record], name: str) -> np.ndarray:
+    key, element = split(name)
+    value = np.broadcast_to(np.asarray(params.fields[key].default, float), params.fields[key].shape)
+    return value if element is None else value[element]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
 from collections.abc import Callable, Mapping
@@ -68,6 +69,7 @@ class Model(Generic[P, X, S]):
         self.trigger, self.periods = trigger, periods
         self.random = len(inspect.signature(step).parameters) > 3
         self.random_start = len(inspect.signature(initial_state).parameters) > 2
+        self._variants: dict[tuple[AddingUp, ...], Model[P, X, S]] = {}
         _verify(self)
 
     def __repr__(self) -> str:
@@ -101,6 +103,18 @@ class Model(Generic[P, X, S]):
     def constrain(self, params: P) -> P:
         """`params` with the derived parameter of each adding-up constraint recomputed."""
         return _constraints.constrain(params, self.constraints)
+
+    def with_constraints(self, constraints: tuple[AddingUp, ...]) -> Model[P, X, S]:
+        """The same model under other adding-up constraints; the same object where they are its own."""
+        constraints = tuple(constraints)
+        if constraints == self.constraints:
+            return self
+        if constraints not in self._variants:
+            _constraints.verify(self.name, self.Params, constraints)
+            variant = copy.copy(self)
+            variant.constraints = constraints
+            self._variants[constraints] = variant
+        return self._variants[constraints]
 
     def scenario(
         self,

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import _compile
+from . import _compile, _constraints
 from ._model import Model
 from ._record import Field, Record
 
@@ -176,11 +176,14 @@ def _parameter_paths(model: Model, params: Any, shocks: dict[str, Any]) -> tuple
         value = moving.get(key, values[key][None])
         moving[key] = value * shocks[label] if kind == "multiply" else value + shocks[label]
     for constraint in model.constraints:
-        if moving.keys() & set(constraint.names):
-            rest = constraint.total
-            for name in constraint.free:
-                rest = rest - moving.get(name, values[name][None])
-            moving[constraint.derived] = rest
+        keys = {_constraints.split(name)[0] for name in constraint.names}
+        if moving.keys() & keys:
+            paths = {key: moving.get(key, values[key][None]) for key in keys}
+            lead = max(path.shape[0] for path in paths.values())
+            paths = {k: jnp.broadcast_to(v, (lead, *v.shape[1:])) for k, v in paths.items()}
+            _constraints.apply(paths, constraint)
+            derived = _constraints.split(constraint.derived)[0]
+            moving[derived] = paths[derived]
     horizon = max((path.shape[0] for path in moving.values()), default=0)
     moving = {k: jnp.broadcast_to(v, (horizon, *v.shape[1:])) for k, v in moving.items()}
     return {key: value for key, value in values.items() if key not in moving}, moving

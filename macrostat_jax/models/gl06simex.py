@@ -15,9 +15,9 @@ H, F, G = "Household", "Production", "Government"
 
 
 class Params(Record):
+    tax_rate: Scalar = param(0.2, symbol=r"\theta", bounds=(0, 1), unit="% per period")
     propensity_to_consume_income: Scalar = param(0.6, symbol=r"\alpha_1", bounds=(0, 1), unit=".")
     propensity_to_consume_savings: Scalar = param(0.4, symbol=r"\alpha_2", bounds=(0, 1), unit=".")
-    tax_rate: Scalar = param(0.2, symbol=r"\theta", bounds=(0, 1), unit="% per period")
 
 
 class Scenario(Record):
