@@ -1,0 +1,32 @@
+"""Every test runs under strict dtype and rank promotion; those of the core in float64.
+
+The torch API and the bridge choose their precision themselves, so their tests keep JAX's default of
+float32 around them: under a global float64 a missing choice would not show.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import pytest
+
+CHOOSES_ITS_OWN = ("bridge", "macrostat")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    jax.config.update("jax_numpy_dtype_promotion", "strict")
+    jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(autouse=True)
+def precision(request: pytest.FixtureRequest) -> Iterator[None]:
+    folder = request.path.relative_to(Path(__file__).parent).parts[0]
+    with jax.enable_x64(folder not in CHOOSES_ITS_OWN):
+        yield
+
+
+@pytest.fixture
+def float32(precision: None) -> Iterator[None]:
+    """JAX as it comes: float64 is off."""
+    with jax.enable_x64(False):
+        yield
