@@ -1,0 +1,211 @@
+"""Balance sheets and transaction matrices from the accounting roles of variables."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import pandas as pd
+import torch
+
+STOCKS, FLOWS = ("asset", "liability"), ("inflow", "outflow")
+KINDS = (*STOCKS, *FLOWS, "index")
+GROUP = "IOSectors"
+
+
+class Entry(NamedTuple):
+    """One accounting role of one variable."""
+
+    variable: str
+    notation: str
+    kind: str
+    account: tuple[str, str]
+    item: str
+    """The row it belongs to: a stock's name without its holder, a flow's whole name."""
+
+
+class Cell(NamedTuple):
+    sign: str
+    variable: str
+    notation: str
+    change: bool = False
+
+
+class Rows(NamedTuple):
+    """The variables' values in a period and in the one before; vectors are summed."""
+
+    now: dict[str, float]
+    before: dict[str, float]
+
+
+Table = dict[str, dict[tuple[str, str], list[Cell]]]
+"""Item -> column -> what stands there; every column of the finished table is in every item."""
+
+
+def as_tuples(role: Any) -> Any:
+    """Lists, as JSON has them, back as tuples."""
+    return tuple(as_tuples(entry) for entry in role) if isinstance(role, list | tuple) else role
+
+
+def _roles(info: Mapping[str, Any]) -> list:
+    roles = info.get("sfc", [])
+    return (
+        [roles] if isinstance(roles, tuple) and roles and isinstance(roles[0], str) else list(roles)
+    )
+
+
+def of_kind(info: Mapping[str, Mapping[str, Any]], kinds: tuple[str, ...]) -> dict[str, list]:
+    """Name -> roles, of the variables whose first role is of one of the kinds."""
+    found = {name: _roles(entry) for name, entry in info.items()}
+    return {name: roles for name, roles in found.items() if roles and roles[0][0].lower() in kinds}
+
+
+def problem(info: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """What is wrong with the accounting roles, in words; None where nothing is."""
+    for name, entry in info.items():
+        roles = entry.get("sfc", [])
+        if not isinstance(roles, list | tuple):
+            return f"'sfc' of {name!r} is neither a list nor a tuple."
+        for role in _roles(entry):
+            if not isinstance(role, list | tuple) or len(role) != 2 or not isinstance(role[0], str):
+                return f"'sfc' of {name!r} has the entry {role!r}, which is no pair (kind, sector)."
+            if role[0].lower() not in KINDS:
+                return f"'sfc' of {name!r} has the unknown kind {role[0]!r}; there are {KINDS}."
+            sector = role[1]
+            if not isinstance(sector, str) and len(sector) != 2:
+                return f"'sfc' of {name!r}: {sector!r} is no sector and no (sector, account)."
+    return None
+
+
+def entries(info: Mapping[str, Mapping[str, Any]], grouped: Iterable[str]) -> list[Entry]:
+    """All accounting roles, indices left out; sectors in `grouped` appear as one."""
+    found, grouped = [], set(grouped)
+    for name, entry in info.items():
+        for kind, holder in _roles(entry):
+            kind = kind.lower()
+            if kind == "index":
+                continue
+            sector, account = (holder, "Current") if isinstance(holder, str) else holder
+            sector = GROUP if sector in grouped else sector
+            item = name
+            if kind in STOCKS:
+                item = name.replace(sector, "").replace(sector.lower(), "")
+            found.append(Entry(name, entry.get("notation", name), kind, (sector, account), item))
+    return found
+
+
+def balance_sheet(found: list[Entry], sectors: list[str]) -> Table:
+    """Assets with a plus, liabilities with a minus."""
+    table: Table = {}
+    for entry in found:
+        if entry.kind in STOCKS:
+            sign = "+" if entry.kind == "asset" else "-"
+            _put(table, entry.item, entry.account, Cell(sign, entry.variable, entry.notation))
+    return _completed(table, sectors)
+
+
+def transaction_matrix(found: list[Entry], sectors: list[str]) -> Table:
+    """Inflows with a plus, outflows with a minus; then the changes in stocks, except wealth."""
+    table: Table = {}
+    for entry in found:
+        if entry.kind in FLOWS:
+            sign = "+" if entry.kind == "inflow" else "-"
+            _put(table, entry.variable, entry.account, Cell(sign, entry.variable, entry.notation))
+    for entry in found:
+        if entry.kind in STOCKS and "wealth" not in entry.variable.lower():
+            sign = "-" if entry.kind == "asset" else "+"
+            cell = Cell(sign, entry.variable, entry.notation, change=True)
+            _put(table, f"Change in {entry.item}", entry.account, cell)
+    return _completed(table, sectors)
+
+
+def _put(table: Table, item: str, column: tuple[str, str], cell: Cell) -> None:
+    table.setdefault(item, {}).setdefault(column, []).append(cell)
+
+
+def _completed(table: Table, sectors: list[str]) -> Table:
+    """Every item with every column, in the order of the sectors; others after them."""
+    found = dict.fromkeys(column for cells in table.values() for column in cells)
+    order = [*sectors, *dict.fromkeys(s for s, _ in found if s not in sectors)]
+    columns = []
+    for sector in order:
+        columns += [c for c in found if c[0] == sector] or [(sector, "Current")]
+    return {
+        item: {column: cells.get(column, []) for column in columns} for item, cells in table.items()
+    }
+
+
+def _frame(table: Table, cells: list[list[Any]], spaced: bool) -> pd.DataFrame:
+    columns = next(iter(table.values()), {}).keys()
+    index = [_spaced(item) if spaced else item for item in table]
+    return pd.DataFrame(
+        cells, index=index, columns=pd.MultiIndex.from_tuples(list(columns) or [("", "")])
+    )
+
+
+def in_symbols(
+    table: Table, mathfmt: str, spaced: bool, *, total_row: bool = False
+) -> pd.DataFrame:
+    """The table in notation; empty cells are empty strings."""
+    marks = {"sphinx": (":math:`", "`"), "myst": ("$", "$"), "latex": ("$", "$")}
+    if mathfmt not in marks:
+        raise ValueError(f"Invalid math format: {mathfmt}. There are: {', '.join(marks)}.")
+    before, after = marks[mathfmt]
+    cells = [[_symbols(cell, before, after) for cell in row.values()] for row in table.values()]
+    frame = _frame(table, cells, spaced)
+    zero = f"{before}0{after}"
+    frame["Total"] = zero
+    if total_row:
+        frame.loc["Total"] = zero
+    return frame
+
+
+def _symbols(cells: list[Cell], before: str, after: str) -> str:
+    text = "".join(
+        cell.sign + (r"\Delta " if cell.change else "") + cell.notation for cell in cells
+    )
+    return f"{before}{text}{after}" if text else ""
+
+
+def in_numbers(table: Table, rows: Rows, spaced: bool, *, total_row: bool = False) -> pd.DataFrame:
+    """The table with values; empty cells are 0."""
+
+    def number(cell: Cell) -> float:
+        value = rows.now[cell.variable]
+        value = value - rows.before[cell.variable] if cell.change else value
+        return value if cell.sign == "+" else -value
+
+    cells = [[sum(map(number, cell)) for cell in row.values()] for row in table.values()]
+    frame = _frame(table, cells, spaced).astype(float)
+    frame["Total"] = frame.sum(axis=1)
+    if total_row:
+        frame.loc["Total"] = frame.sum(axis=0)
+    return frame
+
+
+def imbalances(
+    found: list[Entry], timeseries: Mapping[str, torch.Tensor]
+) -> dict[str, tuple[float, float]]:
+    """Items both held and owed whose assets and liabilities differ: item -> (gap, scale)."""
+    items: dict[str, list[Entry]] = {}
+    for entry in found:
+        if entry.kind in STOCKS:
+            items.setdefault(entry.item, []).append(entry)
+    worst = {}
+    for item, members in items.items():
+        if {member.kind for member in members} != set(STOCKS):
+            continue
+        paths = [timeseries[member.variable].detach() for member in members]
+        totals = torch.stack([p.double().reshape(len(p), -1).sum(dim=1) for p in paths])
+        signs = torch.tensor([1.0 if m.kind == "asset" else -1.0 for m in members])
+        gap = float((signs.to(totals) @ totals).abs().max())
+        scale = float(totals.abs().max())
+        # Rounding accumulates over the periods, at worst in proportion to their number.
+        if gap > len(paths[0]) * 4 * torch.finfo(paths[0].dtype).eps * max(scale, 1.0):
+            worst[item] = gap, scale
+    return worst
+
+
+def _spaced(name: str) -> str:
+    return re.sub("([A-Z])", r" \1", name).strip()

@@ -1,0 +1,381 @@
+"""Variables: what a model computes, its time series and its tables."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import pandas as pd
+import torch
+
+from . import _accounts
+from ._dtype import output_dtype
+from ._parameter_files import from_jsonable, jsonable
+from .parameters import Parameters
+
+logger = logging.getLogger(__name__)
+
+
+class Variables:
+    """The variables of a model.
+
+    Attributes:
+        info: name -> {"notation", "unit", "history", "sectors", "sfc"}. "sectors" gives the shape:
+            labels, integers, or names of sizes among the parameters. "sfc" lists the accounting
+            roles, pairs of "Inflow", "Outflow", "Asset", "Liability" or "Index" and a sector, or a
+            (sector, account). "history" is how many past values the model wants to see.
+        timeseries: name -> tensor of shape (rows, *shape), from the last run.
+
+    Args:
+        variable_info: in place of what the class declares.
+        timeseries: results to start with.
+        parameters: give the horizon, the device and the sizes.
+    """
+
+    def __init__(
+        self,
+        variable_info: dict[str, dict[str, Any]] | None = None,
+        timeseries: Mapping[str, torch.Tensor] | None = None,
+        parameters: Parameters | Mapping[str, Any] | None = None,
+    ) -> None:
+        if not isinstance(parameters, Parameters):
+            parameters = Parameters(parameters=parameters)
+        self.parameters = parameters
+        self.info = self.get_default_variables() if variable_info is None else variable_info
+        self._unknown: set[str] = set()
+        self.initialize_tensors()
+        if timeseries is not None:
+            self.set_timeseries(timeseries)
+
+    def get_default_variables(self) -> dict[str, dict[str, Any]]:
+        """What a model declares: the default `info`."""
+        return {}
+
+    @property
+    def tensor_kwargs(self) -> dict[str, Any]:
+        """How state tensors are made: device, dtype, requires_grad."""
+        return {
+            "device": self.parameters["device"],
+            "dtype": output_dtype(self.parameters.hyper),
+            "requires_grad": self.parameters["requires_grad"],
+        }
+
+    # Recording a run --------------------------------------------------------------------------
+
+    def initialize_tensors(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """Forgets the last run; returns a zero state and an empty history."""
+        self.history: dict[str, list] = {
+            name: [] for name, info in self.info.items() if info.get("history", 0) > 0
+        }
+        self.timeseries_list: dict[str, list[torch.Tensor]] = {name: [] for name in self.info}
+        self.timeseries: dict[str, torch.Tensor] = {}
+        return self.new_state(), self.history
+
+    def new_state(self) -> dict[str, torch.Tensor]:
+        """Zeros of every variable's shape."""
+        kwargs = self.tensor_kwargs
+        return {name: torch.zeros(self.shape(name), **kwargs) for name in self.info}
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of a variable in one period: (1,) for a scalar, (n,) for n sectors, ..."""
+        info = self.info[name]
+        entries = info.get("sectors") or []
+        sizes = [self._size(entry) for entry in entries]
+        labels = [len(entries) or 1]
+        shape = [size for size in sizes if size] if sizes and all(sizes) else labels
+        return (*shape, len(info["matrix"])) if "matrix" in info else tuple(shape)
+
+    def _size(self, entry: Any) -> int | None:
+        """The size that an entry of "sectors" stands for; None for a label."""
+        if isinstance(entry, str) and entry not in self.parameters:
+            return None
+        entry = self.parameters[entry] if isinstance(entry, str) else entry
+        if isinstance(entry, torch.Tensor) and entry.numel() == 1:
+            return max(int(entry), 1)
+        return entry if isinstance(entry, int) and entry is not True and entry > 0 else None
+
+    def record_state(self, t: int, state_vars: Mapping[str, torch.Tensor]) -> None:
+        """Appends one row; a variable that the state lacks is 0.
+
+        Entries that are not declared serve the model from one period to the next; they are not
+        recorded, and a logged warning says so once for each.
+        """
+        if self.timeseries and not any(self.timeseries_list.values()):
+            self.timeseries_list = {k: list(v.unbind()) for k, v in self.timeseries.items()}
+        for name in state_vars:
+            if name not in self.timeseries_list and name not in self._unknown:
+                self._unknown.add(name)
+                logger.warning("%r is set by the model but not declared: it is not recorded.", name)
+        for name, rows in self.timeseries_list.items():
+            value = state_vars.get(name)
+            if value is None:
+                value = torch.zeros(self.shape(name), **self.tensor_kwargs)
+            elif not isinstance(value, torch.Tensor):
+                raise TypeError(
+                    f"Variable {name!r} must be a tensor at t={t}, not {type(value).__name__}."
+                )
+            # A copy, because the model may go on to write into its state.
+            rows.append(value.reshape(1).clone() if value.dim() == 0 else value.clone())
+
+    def update_history(self, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Puts the state in front of the history.
+
+        Returns:
+            Variable -> tensor of shape (h, *shape) (scalars: (h,)), the latest first, where h is at
+            most the declared "history".
+        """
+        for name, past in self.history.items():
+            past.insert(0, state[name].squeeze())
+            del past[self.info[name]["history"] :]
+        return {name: torch.stack(past) for name, past in self.history.items()}
+
+    def gather_timeseries(self) -> dict[str, torch.Tensor]:
+        """Name -> tensor of shape (rows, *shape). Rows that are missing at the end are NaN."""
+        if any(self.timeseries_list.values()):
+            self.timeseries = {name: self._gather(name) for name in self.info}
+        return dict(self.timeseries) or {name: self._gather(name) for name in self.info}
+
+    def _gather(self, name: str) -> torch.Tensor:
+        rows, horizon = self.timeseries_list.get(name, []), self.parameters["timesteps"]
+        if not rows:
+            return torch.full((horizon,), math.nan, dtype=output_dtype(self.parameters.hyper))
+        shapes = {row.shape for row in rows}
+        if len(shapes) > 1:
+            if len({row.numel() for row in rows}) > 1:
+                raise ValueError(
+                    f"Variable {name!r} changes its shape during the run: "
+                    f"{sorted(tuple(shape) for shape in shapes)}. Declare its shape in 'sectors' "
+                    f"and keep to it."
+                )
+            rows = [row.reshape(rows[-1].shape) for row in rows]
+        path = torch.stack(rows)
+        if len(path) < horizon:
+            gap = path.new_full((horizon - len(path), *path.shape[1:]), math.nan)
+            path = torch.cat([path, gap])
+        return path
+
+    def set_timeseries(self, timeseries: Mapping[str, torch.Tensor]) -> None:
+        """Takes over whole results, name -> tensor of shape (rows, *shape), without copying."""
+        self.timeseries_list = {name: [] for name in self.info}
+        self.timeseries = dict(timeseries)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle and deepcopy: results go along without their graph."""
+        return {
+            **self.__dict__,
+            "timeseries": detached(self.timeseries),
+            "timeseries_list": detached(self.timeseries_list),
+            "history": detached(self.history),
+        }
+
+    # Accounting -------------------------------------------------------------------------------
+
+    def get_stock_variables(self) -> dict[str, list]:
+        """Name -> accounting roles, of the assets and liabilities."""
+        return _accounts.of_kind(self.info, _accounts.STOCKS)
+
+    def get_flow_variables(self) -> dict[str, list]:
+        """Name -> accounting roles, of the inflows and outflows."""
+        return _accounts.of_kind(self.info, _accounts.FLOWS)
+
+    def get_index_variables(self) -> dict[str, list]:
+        """Name -> accounting roles, of the variables outside the accounts."""
+        return _accounts.of_kind(self.info, ("index",))
+
+    def verify_sfc_info(self) -> bool:
+        """Whether every accounting role is well formed; what is wrong is logged."""
+        problem = _accounts.problem(self.info)
+        if problem:
+            logger.warning(problem)
+        return problem is None
+
+    def balance_sheet_theoretical(
+        self, mathfmt: str = "sphinx", non_camel_case: bool = False, group_io: bool = True
+    ) -> pd.DataFrame:
+        """The balance sheet in symbols: items by (sector, account), and the total.
+
+        Args:
+            mathfmt: "sphinx" (a math role), "myst" or "latex" (dollar signs).
+            non_camel_case: write "Money Stock" for MoneyStock.
+            group_io: show all `hyper["iosectors"]` as one column, IOSectors.
+
+        Raises:
+            ValueError: malformed accounting roles, or an unknown `mathfmt`.
+        """
+        table = _accounts.balance_sheet(self._entries(group_io), self._columns(group_io))
+        return _accounts.in_symbols(table, mathfmt, non_camel_case)
+
+    def balance_sheet_actual(
+        self, timestep: int = -1, non_camel_case: bool = False, group_io: bool = True
+    ) -> pd.DataFrame:
+        """The balance sheet in numbers at one row of the results, with each item's total."""
+        table = _accounts.balance_sheet(self._entries(group_io), self._columns(group_io))
+        return _accounts.in_numbers(table, self._rows(timestep), non_camel_case)
+
+    def transaction_matrix_theoretical(
+        self, mathfmt: str = "sphinx", non_camel_case: bool = False, group_io: bool = True
+    ) -> pd.DataFrame:
+        """The transaction-flow matrix in symbols; arguments as for the balance sheet.
+
+        Buying an asset is a use of funds: it enters with a minus sign, issuing a liability with a
+        plus, so that columns sum to zero (Godley and Lavoie, *Monetary Economics*, table 2.3).
+        """
+        table = _accounts.transaction_matrix(self._entries(group_io), self._columns(group_io))
+        return _accounts.in_symbols(table, mathfmt, non_camel_case, total_row=True)
+
+    def transaction_matrix_actual(
+        self, timestep: int = -1, non_camel_case: bool = False, group_io: bool = True
+    ) -> pd.DataFrame:
+        """The transaction-flow matrix in numbers at one row of the results, with totals."""
+        table = _accounts.transaction_matrix(self._entries(group_io), self._columns(group_io))
+        return _accounts.in_numbers(table, self._rows(timestep), non_camel_case, total_row=True)
+
+    def _entries(self, group_io: bool) -> list[_accounts.Entry]:
+        problem = _accounts.problem(self.info)
+        if problem:
+            raise ValueError(f"SFC information is not complete: {problem}")
+        hyper = self.parameters.hyper
+        grouped = hyper.get("iosectors", []) if group_io else []
+        return _accounts.entries(self.info, grouped)
+
+    def _columns(self, group_io: bool) -> list[str]:
+        hyper = self.parameters.hyper
+        sectors = list(hyper.get("sectors", []))
+        if group_io and hyper.get("iosectors"):
+            sectors = [s for s in sectors if s not in hyper["iosectors"]] + [_accounts.GROUP]
+        return sectors
+
+    def _rows(self, timestep: int) -> _accounts.Rows:
+        self.gather_timeseries()
+        if not self.timeseries:
+            raise ValueError("There are no results yet: simulate the model first.")
+        series = {k: v.detach().cpu().double() for k, v in self.timeseries.items()}
+        rows = min(len(path) for path in series.values())
+        at = timestep + rows if timestep < 0 else timestep
+        if not 0 <= at < rows:
+            raise ValueError(f"timestep must lie in {-rows} to {rows - 1}, not {timestep}.")
+        return _accounts.Rows(
+            now={name: float(path[at].sum()) for name, path in series.items()},
+            before={name: float(path[max(at - 1, 0)].sum()) for name, path in series.items()},
+        )
+
+    def check_health(self) -> bool:
+        """Whether the results are finite, and every item of the balance sheet sums to zero.
+
+        An item is checked where some sector holds it and another one owes it. What is wrong is
+        logged. Tolerance: the rounding of the results' dtype, relative to the item.
+        """
+        bad = [k for k, v in self.gather_timeseries().items() if not bool(torch.isfinite(v).all())]
+        for name in bad:
+            logger.warning("%r is not finite everywhere.", name)
+        return not bad and self._check_balance(_accounts.entries(self.info, []))
+
+    def _check_balance(self, entries: list[_accounts.Entry]) -> bool:
+        worst = _accounts.imbalances(entries, self.timeseries)
+        for item, (gap, scale) in worst.items():
+            logger.warning("%r does not sum to zero: off by %g of %g.", item, gap, scale)
+        return not worst
+
+    # Tables and files -------------------------------------------------------------------------
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The results: one row per time, columns (variable, sector)."""
+        frames = {}
+        for name, path in self.gather_timeseries().items():
+            array = path.detach().cpu()
+            info = self.info.get(name, {})
+            labels = info.get("sectors") or []
+            if "matrix" in info:
+                for i, column in enumerate(info["matrix"]):
+                    frames[f"{name}{column}"] = _frame(array[:, i], labels)
+            else:
+                frames[name] = _frame(array, labels)
+        table = pd.concat(frames.values(), keys=frames.keys(), axis=1)
+        table.index.name = "time"
+        return table
+
+    def compare(self, other: Variables | pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """The difference to other results, and the relative difference in percent of theirs.
+
+        Raises:
+            ValueError: no columns in common. Columns that one side lacks are NaN, and logged.
+        """
+        ours = self.to_pandas()
+        theirs: pd.DataFrame = other.to_pandas() if isinstance(other, Variables) else other
+        if not set(ours.columns) & set(theirs.columns):
+            raise ValueError("The results to compare have no columns (variable, sector) in common.")
+        for axis, a, b in (
+            ("columns", ours.columns, theirs.columns),
+            ("rows", ours.index, theirs.index),
+        ):
+            if unmatched := set(a) ^ set(b):
+                logger.warning("Only one side has the %s %s.", axis, sorted(unmatched, key=str))
+        difference = ours.sub(theirs)
+        relative = difference.div(theirs).mul(100)
+        return difference, relative.where(theirs != 0)
+
+    def info_to_csv(self, file_path: os.PathLike | str, sphinx_math: bool = False) -> None:
+        """Writes the declaration of the variables as a table."""
+        table = pd.DataFrame.from_dict(self.info, orient="index")
+        if "sectors" in table:
+            table["sectors"] = [", ".join(map(str, entry)) for entry in table["sectors"]]
+        if "history" in table:
+            table["history"] = table["history"].fillna(0).astype(int)
+        if sphinx_math and "notation" in table:
+            table["notation"] = [f":math:`{text}`" for text in table["notation"]]
+        table.columns = [str(column).title() for column in table.columns]
+        table.to_csv(file_path)
+
+    def to_json(self, file_path: os.PathLike | str) -> None:
+        Path(file_path).write_text(json.dumps(self.document()), encoding="utf-8")
+
+    @classmethod
+    def from_json(cls, file_path: os.PathLike | str, parameters: Parameters | None = None) -> Self:
+        """Variables and results from a file that `to_json` wrote."""
+        return cls(
+            **cls.arguments(json.loads(Path(file_path).read_text(encoding="utf-8"))),
+            parameters=parameters,
+        )
+
+    def document(self) -> dict[str, Any]:
+        """Declaration and results as one JSON document."""
+        return {
+            name: {
+                "info": jsonable(self.info.get(name, {})),
+                "timeseries": path.tolist(),
+                "dtype": str(path.dtype),
+            }
+            for name, path in self.gather_timeseries().items()
+        }
+
+    @staticmethod
+    def arguments(content: Mapping[str, Any]) -> dict[str, Any]:
+        """The constructor's arguments from such a document."""
+        info, timeseries = {}, {}
+        for name, entry in content.items():
+            info[name] = dict(entry["info"])
+            if "sfc" in info[name]:
+                info[name]["sfc"] = [_accounts.as_tuples(role) for role in info[name]["sfc"]]
+            dtype = from_jsonable(entry.get("dtype")) or torch.get_default_dtype()
+            timeseries[name] = torch.tensor(entry["timeseries"], dtype=dtype)
+        return {"variable_info": info, "timeseries": timeseries}
+
+
+def detached(tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """Tensors, or lists of tensors, without their graph."""
+    return {
+        name: [v.detach() for v in value] if isinstance(value, list) else value.detach()
+        for name, value in tensors.items()
+    }
+
+
+def _frame(path: torch.Tensor, labels: list) -> pd.DataFrame:
+    """Columns: the labels where they are as many as the columns, numbers otherwise."""
+    flat = path.reshape(len(path), -1).numpy()
+    matching = labels if len(labels) == flat.shape[1] else range(flat.shape[1])
+    return pd.DataFrame(flat, columns=list(matching))
