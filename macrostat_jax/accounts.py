@@ -190,7 +190,8 @@ def _sum(terms: list[tuple[int, Any]], relative: bool) -> Any:
     result = sum((sign * value for sign, value in terms[1:]), terms[0][0] * terms[0][1])
     if not relative:
         return result
-    largest = jnp.max(jnp.stack([jnp.abs(value) for _, value in terms]), axis=(0, 1))
+    sizes = jnp.stack([jnp.abs(value) for _, value in terms])
+    largest = jnp.max(sizes, axis=(0, 1), keepdims=True)[0]
     return result / jnp.where(largest == 0, 1, largest)
 
 

@@ -218,9 +218,9 @@ def test_float32_stays_float32_and_near(name, float32):
         return  # the draws differ between the modes
     with jax.enable_x64(True):
         double = simulate(model, periods=20)
-    for key in model.State.fields:
+    for name in model.State.fields:
         np.testing.assert_allclose(
-            getattr(single, key), getattr(double, key), rtol=1e-4, atol=1e-4, err_msg=key
+            getattr(single, name), getattr(double, name), rtol=1e-4, atol=1e-4, err_msg=name
         )
 
 

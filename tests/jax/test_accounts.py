@@ -1,0 +1,225 @@
+"""The accounts: every row and column of every model sums to zero, and a lost cent shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.flatten_util import ravel_pytree
+from model_cases import randomly
+
+from macrostat_jax import (
+    NET_WORTH,
+    Axis,
+    Model,
+    Record,
+    Scalar,
+    Vector,
+    exogenous,
+    flow,
+    models,
+    param,
+    simulate,
+    stock,
+)
+from macrostat_jax.accounts import balance_sheet, residuals, transaction_matrix
+
+
+def keyed(model: Model) -> dict[str, Any]:
+    return {"key": jax.random.key(1)} if model.random else {}
+
+
+def start(model, params):
+    """The initial state, in the batch that `params` are."""
+    row = model.scenario()[0]
+    more = (jax.random.split(jax.random.key(1))[1],) if model.random_start else ()
+    return model.initial_state(model.constrain(params), row, *more)
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_accounts_are_closed(name):
+    model = models.get(name)
+    params = model.params()
+    found = residuals(
+        model, simulate(model, params, **keyed(model)), start(model, params), relative=True
+    )
+    has_accounts = any(field.role != "index" for field in model.State.fields.values())
+    assert bool(found) == has_accounts
+    for label, value in found.items():
+        assert value.shape == (model.periods,)
+        assert np.max(np.abs(value)) < 1e-10, label
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_accounts_are_closed_for_random_parameters(name):
+    model = models.get(name)
+    params = randomly(model, 3, size=16)
+    path = simulate(model, params, **keyed(model))
+    for label, value in residuals(model, path, relative=True).items():
+        assert value.shape[1:] == (16,)
+        assert np.max(np.abs(value)) < 1e-10, label
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_accounts_are_closed_in_every_derivative(name):
+    """A derivative of zero is zero: the accounts of the tangents of a path are closed as well."""
+    model = models.get(name)
+    params = jax.tree.map(jnp.asarray, randomly(model, 5))
+    flat, unravel = ravel_pytree(params)
+
+    def run(flat):
+        params = unravel(flat)
+        return simulate(model, params, periods=30, **keyed(model)), start(model, params)
+
+    path, initial = jax.vmap(lambda t: jax.jvp(run, (flat,), (t,))[1])(jnp.eye(flat.size))
+    scale = max(np.max(np.abs(leaf)) for leaf in jax.tree.leaves(path))
+    assert scale > 0
+    found = jax.vmap(lambda path, initial: residuals(model, path, initial))(path, initial)
+    for label, value in found.items():
+        assert value.shape == (flat.size, 30)
+        assert np.max(np.abs(value)) < 1e-10 * scale, label
+
+
+def cell(matrix: Any, row: str, sector: str, account: str = "Current") -> Any:
+    return matrix.at[row, (sector, account)]
+
+
+def leaking(amount):
+    """SIM, but households lose `amount` of money in every period."""
+    sim = models.GL06SIM
+
+    def step(prior, params, scenario):
+        state = sim.step(prior, params, scenario)
+        return state.replace(household_money_stock=state.household_money_stock - amount(params))
+
+    return Model("LEAKING", sim.Params, sim.Scenario, sim.State, sim.initial_state, step)
+
+
+def test_a_lost_millionth_is_caught():
+    model = leaking(lambda params: 1e-6)
+    found = residuals(model, simulate(model), start(model, model.params()))
+    np.testing.assert_allclose(found["Sector Household"], 1e-6, rtol=1e-6)
+    assert abs(found["Instrument Money"][-1]) > 1e-6
+    assert np.max(np.abs(found["Sector Government"])) < 1e-12
+
+
+def test_a_loss_that_only_the_derivative_shows_is_caught():
+    model = leaking(lambda params: (params.tax_rate - 0.2) * 1e-6)
+
+    def lost(tax_rate):
+        params = model.params(tax_rate=tax_rate)
+        return residuals(model, simulate(model, params))["Sector Household"]
+
+    value, tangent = jax.jvp(lost, (0.2,), (1.0,))
+    assert np.max(np.abs(value)) < 1e-12
+    np.testing.assert_allclose(tangent, 1e-6, rtol=1e-6)
+
+
+def test_a_nan_is_no_zero():
+    model = leaking(lambda params: float("nan"))
+    found = residuals(model, simulate(model), relative=True)
+    assert not np.max(np.abs(found["Sector Household"])) < 1e-10
+
+
+def test_without_the_initial_state_sectors_start_with_the_second_period():
+    model = models.GL06PC
+    path = simulate(model)
+    whole = residuals(model, path, start(model, model.params()))
+    without = residuals(model, path)
+    assert list(whole) == list(without)
+    np.testing.assert_array_equal(without["Sector Household"], whole["Sector Household"][1:])
+    np.testing.assert_array_equal(without["Instrument Money"], whole["Instrument Money"])
+    assert "Net worth Household" in whole and "Net worth Production" not in whole
+
+
+def test_matrices_in_symbols():
+    sheet = balance_sheet(models.GL06PC)
+    assert cell(sheet, "Bills", "Household") == "+B_h"
+    assert cell(sheet, "Bills", "CentralBank", "Capital") == "+B_{CB}"
+    assert cell(sheet, "Bills", "Government") == "-B_s"
+    assert cell(sheet, NET_WORTH, "Household") == "-V"
+    assert [cell(sheet, row, "Total", "") for row in sheet.index] == ["0", "0", "0", ""]
+    assert cell(sheet, "Total", "Household") == "0"
+
+    matrix = transaction_matrix(models.GL06SIM)
+    assert list(matrix.index[-2:]) == ["Change in Money", "Total"]
+    assert cell(matrix, "ConsumptionSupply", "Household") == "-C_s"
+    assert cell(matrix, "LabourEarnings", "Household") == r"+W\cdot N_s"
+    assert cell(matrix, "Change in Money", "Household") == r"-\Delta H_h"
+    assert cell(matrix, "Change in Money", "Government") == r"+\Delta H_s"
+
+    matrix, row = transaction_matrix(models.GL06PC), "CentralBankProfits received"
+    assert cell(matrix, row, "CentralBank") == r"+r_{-1}\cdot B_{CB,-1}"
+    assert cell(matrix, row, "Government") == r"-r_{-1}\cdot B_{CB,-1}"
+
+
+def test_matrices_in_numbers():
+    model = models.GL06PC
+    path = simulate(model)
+    sheet = balance_sheet(model, path[-1])
+    assert cell(sheet, "Money", "Household") == path.household_money_stock[-1]
+    assert np.max(np.abs(sheet["Total"])) < 1e-9
+    matrix = transaction_matrix(model, path[9], path[8])
+    assert cell(matrix, "Taxes", "Household") == -path.taxes[9]
+    change = path.household_bill_stock[9] - path.household_bill_stock[8]
+    assert cell(matrix, "Change in Bills", "Household") == pytest.approx(-change)
+    assert np.max(np.abs(matrix.loc["Total"])) < 1e-9
+    assert np.max(np.abs(matrix["Total"])) < 1e-9
+
+
+def test_matrices_say_what_they_need():
+    model = models.GL06SIM
+    path = simulate(model)
+    with pytest.raises(TypeError, match=r"GL06SIM: the transaction matrix .* the one before"):
+        transaction_matrix(model, path[3])
+    with pytest.raises(ValueError, match=r"GL06SIM: .* one period of one run, .* path\[-1\]"):
+        balance_sheet(model, path)
+
+
+def test_a_model_without_accounts_has_empty_ones():
+    model = models.LINEAR2D
+    assert residuals(model, simulate(model)) == {}
+    assert balance_sheet(model).empty and transaction_matrix(model).empty
+
+
+class P(Record):
+    wage: Scalar = param(2.0)
+
+
+class X(Record):
+    demand: Scalar = exogenous(1.0)
+
+
+class S(Record):
+    wages: Vector = flow("w", pays="Firms", gets="Workers", shape=Axis("worker", size=3))
+    investment: Scalar = flow("I", pays=("Firms", "Capital"), gets=("Firms", "Current"))
+    deposits: Vector = stock("m", asset="Workers", instrument="Loans", shape=Axis("worker", size=3))
+    loans: Scalar = stock("L", liability="Firms", instrument="Loans")
+    machines: Scalar = stock("K", asset=("Firms", "Capital"))
+
+
+def test_agents_are_summed_and_machines_are_nobodys_debt():
+    def step(prior, params, scenario):
+        wages = params.wage * jnp.arange(1.0, 4.0)
+        return S(
+            wages=wages,
+            investment=scenario.demand,
+            deposits=prior.deposits + wages,
+            loans=prior.loans + jnp.sum(wages),
+            machines=prior.machines + scenario.demand,
+        )
+
+    model = Model("WORKERS", P, X, S, lambda params, scenario: S.filled(0.0), step, periods=4)
+    for params in (model.params(), model.params(wage=jnp.array([1.0, 2.0]))):
+        found = residuals(model, simulate(model, params), S.filled(0.0))
+        assert set(found) == {"Instrument Loans", "Sector Firms", "Sector Workers"}
+        for value in found.values():
+            assert value.shape == (4, *jnp.shape(params.wage))
+            assert np.max(np.abs(value)) == 0
+    sheet = balance_sheet(model)
+    assert cell(sheet, "Machines", "Total", "") == "+K"
+    assert cell(balance_sheet(model, simulate(model)[1]), "Loans", "Workers") == 24.0
+    assert "Change in Machines" not in transaction_matrix(model).index
