@@ -136,13 +136,17 @@ def pack_values(definition: Model, parameters: Any) -> torch.Tensor:
     values: list[float] = []
     for field in definition.Params.fields.values():
         if field.name in parameters.data:
-            values += torch.as_tensor(parameters.data[field.name]["value"]).double().reshape(-1).tolist()
+            values += (
+                torch.as_tensor(parameters.data[field.name]["value"]).double().reshape(-1).tolist()
+            )
         else:
             values += [float(parameters.values[name]["value"]) for name in scalar_names(field)]
     return torch.tensor(values, dtype=torch.float64)
 
 
-def pack_params(definition: Model, params: Mapping[str, torch.Tensor], parameters: Any) -> torch.Tensor:
+def pack_params(
+    definition: Model, params: Mapping[str, torch.Tensor], parameters: Any
+) -> torch.Tensor:
     """The tensors of `Behavior.params` as one float64 vector (P,), differentiable.
 
     A float32 tensor that still holds its declared value stands for that value, not for its rounding.
@@ -414,4 +418,3 @@ def _set_state(behavior: Any, state: Mapping[str, torch.Tensor]) -> None:
     for key, field in behavior.definition.State.fields.items():
         value = state[key].to(dtype)
         behavior.state[field.name] = value if field.shape else value.reshape(1)
-

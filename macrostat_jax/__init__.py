@@ -17,3 +17,5 @@ from ._record import index as index
 from ._record import param as param
 from ._record import stock as stock
 from ._simulate import simulate as simulate
+from ._tables import to_pandas as to_pandas
+from ._tables import to_xarray as to_xarray

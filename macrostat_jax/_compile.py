@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.core
 
 _lock = threading.RLock()
 _known: set[Any] = set()
@@ -20,13 +21,22 @@ def call(function: Callable, plan: Any, *args: Any) -> Any:
     leaves = jax.tree.leaves(args)
     if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
         return function(plan, *args)
-    signature = (function, plan, jax.config.jax_enable_x64, tuple((x.shape, x.dtype) for x in leaves))
+    signature = (
+        function,
+        plan,
+        _setting("jax_enable_x64"),
+        tuple((x.shape, x.dtype) for x in leaves),
+    )
     if signature in _known:
         return function(plan, *args)
     with disk_cache():
         result = function(plan, *args)
     _known.add(signature)
     return result
+
+
+def _setting(name: str) -> Any:
+    return getattr(jax.config, name)
 
 
 def cache_directory() -> Path | None:
@@ -36,7 +46,7 @@ def cache_directory() -> Path | None:
     has set up in JAX (`jax_compilation_cache_dir`) is used as it is.
     """
     choice = os.environ.get("MACROSTAT_CACHE", "")
-    if choice.lower() in ("off", "0", "no") or not jax.config.jax_enable_compilation_cache:
+    if choice.lower() in ("off", "0", "no") or not _setting("jax_enable_compilation_cache"):
         return None
     if choice:
         return Path(choice)
@@ -52,7 +62,7 @@ def disk_cache() -> Iterator[None]:
     settings are restored on the way out, and JAX's handle on the folder is reset, so that a cache
     which they set up later is theirs alone.
     """
-    directory = cache_directory() if jax.config.jax_compilation_cache_dir is None else None
+    directory = cache_directory() if _setting("jax_compilation_cache_dir") is None else None
     if directory is None:
         yield
         return
@@ -72,7 +82,7 @@ def disk_cache() -> Iterator[None]:
         "jax_persistent_cache_min_entry_size_bytes": -1,
     }
     with _lock:
-        before = {name: getattr(jax.config, name) for name in settings}
+        before = {name: _setting(name) for name in settings}
         try:
             for name, value in settings.items():
                 jax.config.update(name, value)
@@ -109,6 +119,6 @@ def count_compilations() -> Iterator[Compilations]:
 _listening = False
 
 
-def _listen(event: str, duration: float, **_: Any) -> None:
+def _listen(event: str, duration_secs: float, **kwargs: str | int) -> None:
     if event == "/jax/core/compile/backend_compile_duration":
         Compilations.total += 1

@@ -93,7 +93,9 @@ def verify(model: str, params: type[Record], constraints: tuple[AddingUp, ...]) 
                 f"shapes: {sorted(shapes)}."
             )
         if constraint.derived in derived:
-            raise ValueError(f"Model {model}: {constraint.derived!r} is derived by two constraints.")
+            raise ValueError(
+                f"Model {model}: {constraint.derived!r} is derived by two constraints."
+            )
         derived.add(constraint.derived)
     for constraint in constraints:
         if chained := derived.intersection(constraint.free):

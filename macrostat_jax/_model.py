@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 

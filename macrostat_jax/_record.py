@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar, Literal, Self, TypeAlias, dataclass_transform
 
 import jax
+import jax.core
 import numpy as np
 
 Scalar: TypeAlias = jax.Array
@@ -87,7 +88,9 @@ NET_WORTH = "Net worth"
 
 def _axes(shape: Any) -> tuple[Axis, ...]:
     shape = shape if isinstance(shape, tuple) else (shape,)
-    return tuple(a if isinstance(a, Axis) else Axis(f"dim_{i}", size=a) for i, a in enumerate(shape))
+    return tuple(
+        a if isinstance(a, Axis) else Axis(f"dim_{i}", size=a) for i, a in enumerate(shape)
+    )
 
 
 def param(
@@ -124,11 +127,23 @@ def param(
 
 
 def exogenous(
-    default: Any, *, symbol: str = "", unit: str = "", shape: Any = (), ref: str = "", name: str = ""
+    default: Any,
+    *,
+    symbol: str = "",
+    unit: str = "",
+    shape: Any = (),
+    ref: str = "",
+    name: str = "",
 ) -> Any:
     """A series given from outside the model, one value (of `shape`) per period."""
     return Field(
-        "exogenous", name=name, symbol=symbol, unit=unit, default=default, ref=ref, axes=_axes(shape)
+        "exogenous",
+        name=name,
+        symbol=symbol,
+        unit=unit,
+        default=default,
+        ref=ref,
+        axes=_axes(shape),
     )
 
 
@@ -270,7 +285,9 @@ class Record:
     @classmethod
     def filled(cls, value: Any) -> Self:
         """A record in which every field is `value`, in its declared shape."""
-        return cls(**{k: np.full(f.shape, value) if f.shape else value for k, f in cls.fields.items()})
+        return cls(
+            **{k: np.full(f.shape, value) if f.shape else value for k, f in cls.fields.items()}
+        )
 
     @classmethod
     def key_of(cls, name: str) -> str:
@@ -291,7 +308,7 @@ class Record:
         for key in changes:
             if key not in self.fields:
                 self.key_of(key)
-        return dataclasses.replace(self, **changes)
+        return type(self)(**{**{k: getattr(self, k) for k in self.fields}, **changes})
 
     def to_dict(self) -> dict[str, Any]:
         """Public name -> value, in the declared order."""
@@ -304,7 +321,9 @@ class Record:
         return jax.tree.map(lambda leaf: leaf[item], self)
 
     def __iter__(self) -> Iterator[Any]:
-        raise TypeError(f"{type(self).__qualname__} has named fields: use to_dict() to go over them.")
+        raise TypeError(
+            f"{type(self).__qualname__} has named fields: use to_dict() to go over them."
+        )
 
     def __repr__(self) -> str:
         rows = [f"    {key} = {_short(getattr(self, key))}" for key in self.fields]

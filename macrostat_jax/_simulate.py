@@ -215,7 +215,9 @@ class _Packing:
             if is_small
         ]
         vector = jnp.concatenate(small, axis=lead) if small else None
-        return vector, [leaf for leaf, is_small in zip(leaves, self.small, strict=True) if not is_small]
+        return vector, [
+            leaf for leaf, is_small in zip(leaves, self.small, strict=True) if not is_small
+        ]
 
     def unpack(self, carried: Any, *, time: bool = False) -> Any:
         vector, others = carried[0], iter(carried[1])
@@ -287,7 +289,11 @@ def prepare(
         scenario = model.scenario(name, periods=periods)
         shocks = {**model.shocks(name, periods=periods), **shocks}
     params = model.params() if params is None else params
-    for record, kind in ((params, model.Params), (scenario, model.Scenario), (initial, model.State)):
+    for record, kind in (
+        (params, model.Params),
+        (scenario, model.Scenario),
+        (initial, model.State),
+    ):
         if record is not None and not isinstance(record, kind):
             raise TypeError(
                 f"{model.name} expects {kind.__module__}.{kind.__qualname__}, "
@@ -359,9 +365,10 @@ def _canonical(
     lead = () if horizon is None else (horizon,)
     shape = np.shape(value)
     if horizon is not None and shape == field.shape:
-        value, shape = (jnp if isinstance(value, jax.Array) else np).broadcast_to(
-            value, (*lead, *shape)
-        ), (*lead, *shape)
+        value, shape = (
+            (jnp if isinstance(value, jax.Array) else np).broadcast_to(value, (*lead, *shape)),
+            (*lead, *shape),
+        )
     batched = len(shape) == len(lead) + len(field.shape) + 1
     if shape[1 if batched else 0 :] != (*lead, *field.shape):
         expected = f"{(*lead, *field.shape)}" + (f" or {field.shape}" if lead else "")

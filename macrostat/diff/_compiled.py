@@ -98,7 +98,11 @@ def forward(point: Point, loss_fn: LossFn, dtype: torch.dtype, chunk: int | None
 
 
 def losses(
-    point: Point, loss_fn: LossFn, vectors: torch.Tensor, dtype: torch.dtype, tick: Callable[[], Any]
+    point: Point,
+    loss_fn: LossFn,
+    vectors: torch.Tensor,
+    dtype: torch.dtype,
+    tick: Callable[[], Any],
 ) -> torch.Tensor:
     """The loss at every row of `vectors` (R, P): (R, *loss shape), one batched simulation."""
     rows = point.program.batch(vectors, point.matrix)

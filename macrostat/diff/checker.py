@@ -110,7 +110,9 @@ def check_model_differentiability(
     if target != "parameters":
         raise NotImplementedError(f"Only target='parameters' is supported, not {target!r}.")
     auto = JacobianAutograd(model, scenario)
-    numerical = JacobianNumerical(model, scenario, epsilon, parameter_space) if compare_numerical else None
+    numerical = (
+        JacobianNumerical(model, scenario, epsilon, parameter_space) if compare_numerical else None
+    )
     loss_dtype = torch.float64
     try:
         reverse = auto._compute(loss_fn, "rev", None, loss_dtype, torch.float64)
@@ -120,7 +122,9 @@ def check_model_differentiability(
         reverse = auto._compute(loss_fn, "rev", None, loss_dtype, torch.float64)
     eps = torch.finfo(_working_dtype(model, reverse, loss_dtype)).eps
     gradients: list[Mapping[str, torch.Tensor]] = [reverse]
-    details: dict[str, dict[str, Any]] = {"determinism": {"ok": _repeats(auto, loss_fn, loss_dtype, reverse)}}
+    details: dict[str, dict[str, Any]] = {
+        "determinism": {"ok": _repeats(auto, loss_fn, loss_dtype, reverse)}
+    }
 
     forward_part = numerical_part = None
     if compare_forward_reverse:
@@ -137,18 +141,22 @@ def check_model_differentiability(
             "Autograd vs numerical", reverse, values, errors, rtol, atol, max(eps, found.eps)
         )
         details["numerical"] = numerical_part
-    nan_or_inf = any(not bool(torch.isfinite(g).all()) for grads in gradients for g in grads.values())
-    details["autograd_rev"] = {"nan_or_inf": not all(bool(torch.isfinite(g).all()) for g in reverse.values())}
+    nan_or_inf = any(
+        not bool(torch.isfinite(g).all()) for grads in gradients for g in grads.values()
+    )
+    details["autograd_rev"] = {
+        "nan_or_inf": not all(bool(torch.isfinite(g).all()) for g in reverse.values())
+    }
     oks = [part["ok"] for part in (forward_part, numerical_part) if part is not None]
     report = DifferentiabilityReport(
         passed=not nan_or_inf and details["determinism"]["ok"] and all(oks),
         nan_or_inf=nan_or_inf,
-        fwd_vs_rev_ok=forward_part and forward_part["ok"],
-        autodiff_vs_numerical_ok=numerical_part and numerical_part["ok"],
-        max_abs_diff_fwd_rev=forward_part and forward_part["max_abs_diff"],
-        max_abs_diff_autodiff_num=numerical_part and numerical_part["max_abs_diff"],
-        rel_err_fwd_rev=forward_part and forward_part["rel_err"],
-        rel_err_autodiff_num=numerical_part and numerical_part["rel_err"],
+        fwd_vs_rev_ok=(forward_part or {}).get("ok"),
+        autodiff_vs_numerical_ok=(numerical_part or {}).get("ok"),
+        max_abs_diff_fwd_rev=(forward_part or {}).get("max_abs_diff"),
+        max_abs_diff_autodiff_num=(numerical_part or {}).get("max_abs_diff"),
+        rel_err_fwd_rev=(forward_part or {}).get("rel_err"),
+        rel_err_autodiff_num=(numerical_part or {}).get("rel_err"),
         details=details,
     )
     if raise_on_failure and not report.passed:
@@ -201,7 +209,9 @@ def _part(
     }
 
 
-def _arrays(a: JacobianResult, b: JacobianResult) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+def _arrays(
+    a: JacobianResult, b: JacobianResult
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     if a.keys() != b.keys():
         return _numpy(a.by_scalar()), _numpy(b.by_scalar())
     return _numpy(a), _numpy(b)

@@ -45,7 +45,9 @@ class JacobianBase:
         listing = ", ".join(f"{index}: {name!r}" for index, name in known.items())
         raise ValueError(f"Scenario {self.scenario} not found. There are: {listing}.")
 
-    def _given(self, jacobian_dict: Mapping[str, torch.Tensor] | None) -> Mapping[str, torch.Tensor]:
+    def _given(
+        self, jacobian_dict: Mapping[str, torch.Tensor] | None
+    ) -> Mapping[str, torch.Tensor]:
         jacobian = self.jacobian if jacobian_dict is None else jacobian_dict
         if jacobian is None:
             raise ValueError("jacobian_dict must be provided or self.jacobian must be set")

@@ -60,7 +60,9 @@ class JacobianNumerical(JacobianBase):
         if not (isinstance(epsilon, (int, float)) and math.isfinite(epsilon) and epsilon > 0):
             raise ValueError(f"epsilon must be finite and greater than 0, not {epsilon}.")
         if parameter_space not in ("direct", "log"):
-            raise ValueError(f"Unsupported parameter_space '{parameter_space}'. Use 'direct' or 'log'.")
+            raise ValueError(
+                f"Unsupported parameter_space '{parameter_space}'. Use 'direct' or 'log'."
+            )
         self.epsilon = float(epsilon)
         self.parameter_space = parameter_space
         self.errors: dict[str, torch.Tensor] | None = None
@@ -95,9 +97,7 @@ class JacobianNumerical(JacobianBase):
             KeyError: an unknown parameter. TypeError: a loss that returns no floating-point tensor.
         """
         if mode not in ("central", "forward", "backward"):
-            raise ValueError(
-                f"Unsupported mode '{mode}'. Use 'central', 'forward', or 'backward'."
-            )
+            raise ValueError(f"Unsupported mode '{mode}'. Use 'central', 'forward', or 'backward'.")
         found = self._differences(loss_fn, mode, param_names, error_estimates, progress_bar)
         dtype = _engine.output_dtype(self.model.parameters.hyper)
         self.errors = {k: v.to(dtype) for k, v in found.errors.items()} if error_estimates else None
@@ -117,7 +117,9 @@ class JacobianNumerical(JacobianBase):
         names = list(parameters.get_free_param_names() if param_names is None else param_names)
         unknown = [name for name in names if name not in parameters.values]
         if unknown:
-            raise KeyError(f"Unknown parameters {unknown}. There are: {', '.join(parameters.values)}.")
+            raise KeyError(
+                f"Unknown parameters {unknown}. There are: {', '.join(parameters.values)}."
+            )
         if not names:
             return Differences({}, {}, 0.0)
         x = np.array([float(parameters.values[name]["value"]) for name in names])
@@ -152,7 +154,12 @@ class JacobianNumerical(JacobianBase):
             )
 
     def _losses(
-        self, loss_fn: LossFn, names: list[str], points: np.ndarray, broken: set[str], progress: bool
+        self,
+        loss_fn: LossFn,
+        names: list[str],
+        points: np.ndarray,
+        broken: set[str],
+        progress: bool,
     ) -> tuple[torch.Tensor, torch.dtype]:
         """The losses (R, *loss shape) at `points` (R, n), and the dtype the loss was evaluated in."""
         run = self._compiled_losses if _engine.is_compiled(self.model) else self._eager_losses
@@ -214,7 +221,10 @@ class JacobianNumerical(JacobianBase):
                 parameters = copy.deepcopy(model.parameters)
                 for name, value in zip(names, row, strict=True):
                     parameters.values[name]["value"] = float(value)
-                if any(parameters.values[n]["value"] != model.parameters.values[n]["value"] for n in broken):
+                if any(
+                    parameters.values[n]["value"] != model.parameters.values[n]["value"]
+                    for n in broken
+                ):
                     parameters.get_constraints = tuple
                 else:
                     parameters.enforce_constraints()

@@ -107,9 +107,14 @@ class Check:
         if not self.finite_path:
             lines.append("    the simulated path itself is not finite")
         if not self.deterministic:
-            lines.append("    two identical runs differ: the step is not a function of its arguments")
+            lines.append(
+                "    two identical runs differ: the step is not a function of its arguments"
+            )
         seen = set()
-        kinds = {"forward - reverse": self.forward_reverse, "finite difference": self.autodiff_numerical}
+        kinds = {
+            "forward - reverse": self.forward_reverse,
+            "finite difference": self.autodiff_numerical,
+        }
         for kind, table in kinds.items():
             for output, by_name in table.items():
                 for name, one in by_name.items():
@@ -157,7 +162,7 @@ def check(
         As `jacobian` and `finite_differences`.
     """
     of = averages if of is None else of
-    common = dict(
+    common: dict[str, Any] = dict(
         wrt=wrt,
         params=params,
         scenario=scenario,
@@ -182,7 +187,9 @@ def check(
         agree[output] = compare_all(*pair, None, rtol, atol, eps)
         pair = reverse.values[output], numerical.values[output]
         confirm[output] = compare_all(*pair, errors[output], rtol, atol, eps)
-    verdicts = [c.verdict for table in (agree, confirm) for by in table.values() for c in by.values()]
+    verdicts = [
+        c.verdict for table in (agree, confirm) for by in table.values() for c in by.values()
+    ]
     finite_path = all(bool(np.isfinite(np.asarray(v)).all()) for v in _leaves(numerical))
     return Check(
         model=model,

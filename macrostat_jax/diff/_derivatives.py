@@ -61,8 +61,8 @@ def jacobian(
     )
     if mode == "auto":
         target = target._replace(mode=_choose(target, inputs))
-    values = _compile.call(_jacobian, target, inputs)
-    return Jacobian(target.plan.model, target.wrt, values, target.mode)
+    values = _declared_order(target, _compile.call(_jacobian, target, inputs))
+    return Jacobian(model, target.wrt, values, target.mode, target.split(inputs))
 
 
 def gradient(
@@ -91,7 +91,8 @@ def gradient(
     target, inputs = _target(
         model, loss, wrt, "reverse", params, scenario, shocks, initial, periods, key, checkpoint
     )
-    return _compile.call(_gradient, target, inputs)
+    found = _compile.call(_gradient, target, inputs)
+    return {one.label: found[one.label] for one in target.wrt}
 
 
 def hessian(
@@ -114,8 +115,8 @@ def hessian(
     target, inputs = _target(
         model, loss, wrt, "forward", params, scenario, shocks, initial, periods, key, False
     )
-    values = _compile.call(_hessian, target, inputs)
-    return Jacobian(target.plan.model, target.wrt, values, "forward over reverse")
+    values = _declared_order(target, _compile.call(_hessian, target, inputs))
+    return Jacobian(model, target.wrt, values, "forward over reverse", target.split(inputs))
 
 
 def jvp(
@@ -140,7 +141,17 @@ def jvp(
         (outputs, their derivative along the direction), two pytrees of one structure.
     """
     target, inputs = _target(
-        model, of, tuple(tangents), "forward", params, scenario, shocks, initial, periods, key, False
+        model,
+        of,
+        tuple(tangents),
+        "forward",
+        params,
+        scenario,
+        shocks,
+        initial,
+        periods,
+        key,
+        False,
     )
     x = target.split(inputs)
     resolved = {resolve_wrt(model, (name,))[0].label: value for name, value in tangents.items()}
@@ -198,9 +209,9 @@ def _target(
 ) -> tuple[Target, Inputs]:
     inputs, plan = prepare(model, params, scenario, shocks, initial, periods, key, checkpoint)
     resolved = resolve_wrt(model, wrt)
-    if plan.batch is not None and any(one.group == "initial" for one in resolved):
-        if inputs.initial is None:
-            raise ValueError(f"{model.name}: in a batch, pass initial=... to differentiate by it.")
+    by_initial = any(one.group == "initial" for one in resolved)
+    if plan.batch is not None and by_initial and inputs.initial is None:
+        raise ValueError(f"{model.name}: in a batch, pass initial=... to differentiate by it.")
     inputs = with_initial(plan, inputs, resolved)
     return Target(plan, resolve_of(model, of), resolved, mode), inputs
 
@@ -265,7 +276,9 @@ def _loss(target: Target, inputs: Inputs, x: dict[str, Any]) -> jax.Array:
     value = target.outputs(inputs, x)
     shape, dtype = jnp.shape(value), jnp.result_type(value)
     if shape != () or not jnp.issubdtype(dtype, jnp.floating):
-        raise TypeError(f"The loss must be one real number, not {dtype}{list(shape)}; see jacobian.")
+        raise TypeError(
+            f"The loss must be one real number, not {dtype}{list(shape)}; see jacobian."
+        )
     return value
 
 
@@ -277,6 +290,15 @@ def _labelled_outputs(target: Target, inputs: Inputs, x: dict[str, Any]) -> dict
     if not leaves:
         raise TypeError("The function of the path returned no array.")
     return {_label(path): leaf for path, leaf in leaves}
+
+
+def _declared_order(target: Target, values: dict[str, Any]) -> dict[str, Any]:
+    """JAX sorts the keys of a dict; people expect the order in which they named things."""
+    labels = [one.label for one in target.wrt]
+    names = labels if set(values) == set(labels) else () if callable(target.of) else target.of
+    return {
+        name: {label: values[name][label] for label in labels} for name in (names or list(values))
+    }
 
 
 def _label(path: tuple[Any, ...]) -> str:

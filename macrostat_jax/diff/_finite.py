@@ -73,7 +73,7 @@ def finite_differences(
         slope, error = stencil.combine(np.asarray(array, np.float64)[: len(points)], eps)
         values[name], errors[name] = _columns(slope, leaves), _columns(error, leaves)
     mode = f"{method} differences, {space} step {step:g}"
-    return Jacobian(model, target.wrt, values, mode, errors)
+    return Jacobian(model, target.wrt, values, mode, target.split(inputs), errors)
 
 
 def pad_to(runs: int) -> int:

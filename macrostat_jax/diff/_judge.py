@@ -34,7 +34,13 @@ class Comparison:
 
 
 def compare(
-    name: str, a: np.ndarray, n: np.ndarray, e: np.ndarray | None, rtol: float, atol: float, eps: float
+    name: str,
+    a: np.ndarray,
+    n: np.ndarray,
+    e: np.ndarray | None,
+    rtol: float,
+    atol: float,
+    eps: float,
 ) -> Comparison:
     """Judges one parameter: `a` and `n` of one shape, `e` the error estimate of `n` or None.
 

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 
 @functools.partial(
-    jax.tree_util.register_dataclass, data_fields=["values", "errors"], meta_fields=["model", "inputs", "mode"]
+    jax.tree_util.register_dataclass,
+    data_fields=["values", "at", "errors"],
+    meta_fields=["model", "inputs", "mode"],
 )
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
 class Jacobian:
@@ -32,6 +34,7 @@ class Jacobian:
             the batch axis where a batch was differentiated. An output that is a variable has the shape
             (T, *shape).
         mode: how it was computed.
+        at: input label -> the value at which it was differentiated.
         errors: error estimates in the layout of `values`, where there are any (finite differences).
     """
 
@@ -39,6 +42,7 @@ class Jacobian:
     inputs: tuple[Input, ...]
     values: dict[str, dict[str, Any]]
     mode: str
+    at: dict[str, Any]
     errors: dict[str, dict[str, Any]] | None = None
 
     def __getitem__(self, item: str | tuple[str, str]) -> Any:

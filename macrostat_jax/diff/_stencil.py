@@ -45,7 +45,9 @@ class Stencil:
         if not (math.isfinite(self.step) and self.step > 0):
             raise ValueError(f"The step must be finite and greater than 0, not {self.step}.")
         if self.space == "log":
-            zeros = [self.names[i] if self.names else i for i in np.flatnonzero(self.x == 0)]
+            zeros = [
+                self.names[int(i)] if self.names else int(i) for i in np.flatnonzero(self.x == 0)
+            ]
             if zeros:
                 raise ValueError(f"Cannot use log-space with zero parameters: {zeros}")
 
@@ -80,7 +82,10 @@ class Stencil:
         """
         n, sides = self.x.size, self._sides()
         shape = (-1,) + (1,) * (values.ndim - 1)
-        base, blocks = values[0], values[1:].reshape(len(self.steps), len(sides), n, *values.shape[1:])
+        base, blocks = (
+            values[0],
+            values[1:].reshape(len(self.steps), len(sides), n, *values.shape[1:]),
+        )
         estimates, noise = [], np.zeros_like(blocks[0, 0])
         for h, block in zip(self.steps, blocks, strict=True):
             ends = {side: block[i] for i, side in enumerate(sides)}

@@ -1,0 +1,80 @@
+"""Paths as tables and files."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ._record import Record
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+
+def to_pandas(path: Record) -> pd.DataFrame:
+    """A path (leaves (T, *shape)) as a table: a row per period, a column per variable or slot."""
+    import pandas as pd
+
+    columns: dict[str, np.ndarray] = {}
+    for key, field in path.fields.items():
+        values = np.asarray(getattr(path, key))
+        names = [""]
+        for axis in field.axes:
+            names = [f"{name}.{slot}" for name in names for slot in axis.slots]
+        flat = values.reshape(len(values), -1)
+        if flat.shape[1] != len(names):
+            raise ValueError("A table takes one run; of a batch, pick one first: path[:, i].")
+        columns |= {f"{field.name}{name}": flat[:, i] for i, name in enumerate(names)}
+    return pd.DataFrame(columns).rename_axis("period")
+
+
+def to_xarray(path: Record) -> xr.Dataset:
+    """A path, or a batch of them, as a dataset with the dimensions (time, [batch,] axes of the field)."""
+    import xarray as xr
+
+    variables, coords = {}, {}
+    for key, field in path.fields.items():
+        values = np.asarray(getattr(path, key))
+        batch = ["batch"] if values.ndim == len(field.shape) + 2 else []
+        attributes = {"symbol": field.symbol, "unit": field.unit, "equation": field.equation}
+        dims = ["time", *batch, *(axis.name for axis in field.axes)]
+        variables[key] = xr.DataArray(values, dims=dims, attrs=attributes)
+        coords |= {axis.name: list(axis.labels) for axis in field.axes if axis.labels}
+    return xr.Dataset(variables, coords=coords)
+
+
+def save(table: pd.DataFrame, path: Path) -> None:
+    """Writes a table as CSV, Parquet or JSON, by the file's ending; an interrupted write leaves no half file.
+
+    Raises:
+        ValueError: an unknown ending, or Parquet without pyarrow.
+    """
+    writers: dict[str, Callable[[Any], Any]] = {
+        ".csv": table.to_csv,
+        ".parquet": table.to_parquet,
+        ".json": lambda target: Path(target).write_text(_as_json(table)),
+    }
+    if path.suffix not in writers:
+        raise ValueError(f"Cannot write {path.name!r}: the endings are {', '.join(writers)}.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=path.suffix)
+    os.close(handle)
+    try:
+        writers[path.suffix](temporary)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except ImportError as error:
+        raise ValueError(f"Writing {path.suffix} needs pyarrow: pip install pyarrow.") from error
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def _as_json(table: pd.DataFrame) -> str:
+    return json.dumps(table.to_dict(orient="list"))
