@@ -179,7 +179,8 @@ class Model:
                     f"{path} holds a {saved}, which is no model of the library: load it with "
                     f"{saved}.load(path)."
                 )
-            return get_model(saved).load(path)
+            loaded: Any = get_model(saved).load(path)
+            return loaded
         if saved != cls.__name__:
             raise ValueError(f"{path} holds a {saved}, not a {cls.__name__}.")
         parameters = cls.parameters_class(**files.arguments(content["parameters"]))

@@ -1,0 +1,16 @@
+"""What the torch API knows of a library model beyond its declaration.
+
+Everything else about a model is derived from its `macrostat_jax.Model`; a model that needs nothing
+here is not listed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+HYPERPARAMETERS: dict[str, dict[str, Any]] = {
+    "LINEAR2D": {"timesteps_initialization": 0, "vector_sectors": []},
+}
+"""Model -> hyperparameters that differ from the derived ones. By default a model records its initial
+state twice (`timesteps_initialization` is 1) and lists its sectors in the order in which its
+variables name them."""

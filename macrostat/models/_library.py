@@ -1,0 +1,422 @@
+"""The torch components of a library model, derived from its declaration.
+
+A declared field is a parameter `X`; a field over sectors is one parameter `S.X` per sector S; a field
+over anything else (agents, industries of a data set) is a data parameter.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from bridge import torch_function
+from macrostat_jax import Field, accounts
+from macrostat_jax import Model as Definition
+
+from ..core import Behavior, LinearConstraint, Model, Parameters, Scenarios, Variables
+from ..core._dtype import output_dtype
+from ._conventions import HYPERPARAMETERS
+
+logger = logging.getLogger(__name__)
+
+SECTOR = "sector"
+"""The name of the axes whose labels are sectors."""
+
+
+def _over_sectors(field: Field) -> bool:
+    return bool(field.axes) and all(axis.name == SECTOR and axis.labels for axis in field.axes)
+
+
+def _scalars(field: Field) -> list[str]:
+    """The parameters that a field stands for, in the order of its elements."""
+    names = [field.name]
+    for axis in reversed(field.axes):
+        names = [f"{slot}.{name}" for slot in axis.slots for name in names]
+    return names
+
+
+def _tensor_name(name: str) -> str:
+    return name.replace(".", "_")
+
+
+def _sector(account: str | tuple[str, str]) -> str:
+    return account if isinstance(account, str) else account[0]
+
+
+def _sectors(definition: Definition) -> list[str]:
+    """The sectors that the variables name, in order; the economy as a whole if there is no other."""
+    found: dict[str, None] = {}
+    for field in definition.State.fields.values():
+        named = (field.sector, field.pays, field.gets, field.asset, field.liability)
+        found |= dict.fromkeys(_sector(account) for account in named if account)
+    return [name for name in found if name != "Macroeconomy"] or ["Macroeconomy"]
+
+
+class LibraryParameters(Parameters):
+    """Parameters of a library model."""
+
+    definition: ClassVar[Definition]
+
+    def get_default_parameters(self) -> dict[str, dict[str, Any]]:
+        found = {}
+        for field in self.definition.Params.fields.values():
+            if field.axes and not _over_sectors(field):
+                continue
+            values = np.broadcast_to(np.asarray(field.default, float), field.shape).reshape(-1)
+            for name, value in zip(_scalars(field), values.tolist(), strict=True):
+                found[name] = {
+                    "value": value,
+                    "lower bound": field.bounds[0],
+                    "upper bound": field.bounds[1],
+                    "unit": field.unit,
+                    "notation": field.symbol,
+                }
+        return found
+
+    def get_default_hyperparameters(self) -> dict[str, Any]:
+        hyper = super().get_default_hyperparameters()
+        hyper["timesteps"] = self.definition.periods
+        hyper["timesteps_initialization"] = 1
+        hyper["scenario_trigger"] = self.definition.trigger
+        hyper["sectors"] = _sectors(self.definition)
+        axes = [axis for field in self.definition.Params.fields.values() for axis in field.axes]
+        if labels := {label for axis in axes if axis.name == SECTOR for label in axis.labels}:
+            hyper["vector_sectors"] = sorted(labels)
+        return hyper | HYPERPARAMETERS.get(self.definition.name, {})
+
+    def get_default_data_parameters(self) -> dict[str, dict[str, Any]]:
+        return {
+            field.name: {
+                "value": np.broadcast_to(np.asarray(field.default, float), field.shape).copy(),
+                "lower_bound": field.bounds[0],
+                "upper_bound": field.bounds[1],
+                "unit": field.unit,
+                "notation": field.symbol,
+            }
+            for field in self.definition.Params.fields.values()
+            if field.axes and not _over_sectors(field)
+        }
+
+    def get_constraints(self) -> tuple[LinearConstraint, ...]:
+        return _constraints(self.definition)
+
+
+@functools.lru_cache(maxsize=256)
+def _constraints(definition: Definition) -> tuple[LinearConstraint, ...]:
+    """The declared constraints by public names; one over whole fields holds for each element."""
+    found = []
+    for constraint in definition.constraints:
+        columns = [_referenced(definition, name) for name in constraint.names]
+        for names in zip(*columns, strict=True):
+            found.append(LinearConstraint(names, constraint.total))
+    return tuple(found)
+
+
+def _referenced(definition: Definition, reference: str) -> list[str]:
+    """The parameters that `key`, or the element `key[i]`, stands for."""
+    match = re.fullmatch(r"(\w+)\[(\d+)\]", reference)
+    key = match[1] if match else reference
+    names = _scalars(definition.Params.fields[key])
+    return [names[int(match[2])]] if match else names
+
+
+class LibraryScenarios(Scenarios):
+    """Scenarios of a library model: its default one, those of the user, its named ones."""
+
+    definition: ClassVar[Definition]
+    parameters_class: ClassVar[type[LibraryParameters]]
+
+    def __init__(
+        self,
+        parameters: Parameters | None = None,
+        scenarios: Mapping[str, Mapping[str, Any]] | None = None,
+        scenario_info: Mapping[int, dict[str, Any]] | None = None,
+        calibration_variables: Sequence[str] | None = None,
+    ) -> None:
+        parameters = self.parameters_class() if parameters is None else parameters
+        super().__init__(parameters, scenarios, scenario_info, calibration_variables)
+        for name, series in self.definition.scenarios.items():
+            changes: dict[str, Any] = {}
+            for label, value in series.items():
+                changes |= self._series(label, value)
+            self.add_scenario(changes, name=name)
+
+    def get_default_scenario_values(self) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for field in self.definition.Scenario.fields.values():
+            default = np.broadcast_to(np.asarray(field.default, float), field.shape)
+            values[_tensor_name(field.name)] = default.copy() if field.shape else float(default)
+        labels = dict.fromkeys(self.definition.shock_series)
+        for series in self.definition.scenarios.values():
+            labels |= dict.fromkeys(label for label in series if not self._is_exogenous(label))
+        for label in labels:
+            values |= self._series(label, 1.0 if label.endswith("_multiply") else 0.0)
+        return values
+
+    def _is_exogenous(self, label: str) -> bool:
+        fields = self.definition.Scenario.fields
+        return label in fields or any(field.name == label for field in fields.values())
+
+    def _series(self, label: str, value: Any) -> dict[str, Any]:
+        """A declared series by public names; a shock to a field over sectors is one per sector."""
+        if self._is_exogenous(label):
+            fields = self.definition.Scenario.fields
+            return {_tensor_name(fields[self.definition.Scenario.key_of(label)].name): value}
+        key, kind = self.definition.split_shock(label)
+        field = self.definition.Params.fields[key]
+        if not field.shape:
+            return {f"{_tensor_name(field.name)}_{kind}": value}
+        array = np.asarray(value, float)
+        lead = array.shape[: max(array.ndim - len(field.shape), 0)]
+        columns = np.broadcast_to(array, (*lead, *field.shape)).reshape(*lead, -1)
+        names = [f"{_tensor_name(name)}_{kind}" for name in _scalars(field)]
+        return {name: columns[..., i] for i, name in enumerate(names)}
+
+
+class LibraryVariables(Variables):
+    """Variables of a library model."""
+
+    definition: ClassVar[Definition]
+    parameters_class: ClassVar[type[LibraryParameters]]
+
+    def __init__(
+        self,
+        variable_info: dict[str, dict[str, Any]] | None = None,
+        timeseries: Mapping[str, torch.Tensor] | None = None,
+        parameters: Parameters | Mapping[str, Any] | None = None,
+    ) -> None:
+        if not isinstance(parameters, Parameters):
+            parameters = self.parameters_class(parameters=parameters)
+        super().__init__(variable_info, timeseries, parameters)
+
+    def get_default_variables(self) -> dict[str, dict[str, Any]]:
+        return {
+            field.name: {
+                "notation": _notation(field.symbol),
+                "unit": field.unit,
+                "history": 0,
+                "sectors": _columns(field),
+                "sfc": _roles(field),
+            }
+            for field in self.definition.State.fields.values()
+        }
+
+    def check_health(self) -> bool:
+        """Whether the results are finite and all accounts of the model sum to zero.
+
+        What is wrong is logged. Tolerance: the rounding of the results' dtype, relative to the
+        largest entry of the account.
+        """
+        healthy = super().check_health()
+        path = self._record(slice(None))
+        if path is None:
+            return healthy
+        precision = torch.finfo(output_dtype(self.parameters.hyper)).eps
+        residuals = accounts.residuals(self.definition, path, relative=True)
+        for label, gaps in residuals.items():
+            gap = float(np.max(np.abs(np.asarray(gaps)), initial=0.0))
+            if not gap <= 4 * len(gaps) * precision:
+                logger.warning(
+                    "%s does not sum to zero: off by %g of its largest entry.", label, gap
+                )
+                healthy = False
+        return healthy
+
+    def _record(self, rows: Any) -> Any:
+        """Rows of the results as the declared record; None where variables were added or left out."""
+        series, fields = self.gather_timeseries(), self.definition.State.fields
+        if series.keys() != {field.name for field in fields.values()}:
+            return None
+        return self.definition.State(
+            **{
+                key: series[field.name]
+                .detach()
+                .cpu()
+                .double()
+                .reshape(-1, *field.shape)[rows]
+                .numpy()
+                for key, field in fields.items()
+            }
+        )
+
+
+def _notation(symbol: str) -> str:
+    r"""The symbol with its time: `Y` is `Y(t)`, `r_{-1}\cdot B_{h,-1}` is `r(t-1)\cdot B_{h}(t-1)`."""
+    if not symbol:
+        return ""
+
+    def dated(factor: str) -> str:
+        if match := re.fullmatch(r"(.*)_\{(?:(.*),)?-1\}", factor):
+            subscript = f"_{{{match[2]}}}" if match[2] else ""
+            return f"{match[1]}{subscript}(t-1)"
+        return f"{factor}(t)"
+
+    return r"\cdot ".join(dated(factor.strip()) for factor in symbol.split(r"\cdot"))
+
+
+def _columns(field: Field) -> list[Any]:
+    """The entry "sectors": the sector of a scalar, the labels of a vector over sectors, else sizes."""
+    if len(field.axes) == 1 and _over_sectors(field):
+        return list(field.axes[0].labels)
+    if field.axes:
+        return list(field.shape)
+    holder = field.pays or field.asset or field.liability or field.sector
+    return [_sector(holder)]
+
+
+def _roles(field: Field) -> list[tuple[str, Any]]:
+    if field.role == "flow":
+        return [("Inflow", field.gets), ("Outflow", field.pays)]
+    if field.role == "stock":
+        sides = (("Asset", field.asset), ("Liability", field.liability))
+        return [(side, account) for side, account in sides if account]
+    return [("Index", field.sector)]
+
+
+class LibraryBehavior(Behavior):
+    """Behavior of a library model: compiled by JAX as a whole, differentiable in torch.
+
+    A subclass (or an instance) that overrides `initialize`, `step` or `apply_parameter_shocks` runs
+    in eager torch, period by period; `super().step(...)` is then the library's own period.
+    """
+
+    definition: ClassVar[Definition]
+    parameters_class: ClassVar[type[LibraryParameters]]
+    scenarios_class: ClassVar[type[LibraryScenarios]]
+    variables_class: ClassVar[type[LibraryVariables]]
+
+    def __init__(
+        self,
+        parameters: Parameters | None = None,
+        scenarios: Scenarios | None = None,
+        variables: Variables | None = None,
+        scenario: int | str = 0,
+        differentiable: bool = False,
+        debug: bool = False,
+    ) -> None:
+        if parameters is None:
+            parameters = self.parameters_class()
+        if scenarios is None:
+            scenarios = self.scenarios_class(parameters=parameters)
+        if variables is None:
+            variables = self.variables_class(parameters=parameters)
+        super().__init__(parameters, scenarios, variables, scenario, differentiable, debug)
+
+    @classmethod
+    def runs_compiled(cls) -> bool:
+        """Whether the class leaves to the library what a period does."""
+        return all(getattr(cls, name) is getattr(LibraryBehavior, name) for name in _PERIOD)
+
+    def _is_compiled(self) -> bool:
+        return self.runs_compiled() and not any(name in self.__dict__ for name in _PERIOD)
+
+    def initialize(self) -> None:
+        from macrostat import _engine
+
+        _engine.initial_state(self)
+
+    def step(self, t: int, scenario: Any, params: Any = None, **kwargs: Any) -> None:
+        from macrostat import _engine
+
+        _engine.step(self, t, scenario, params)
+
+    def forward(self) -> dict[str, torch.Tensor]:
+        """Runs the model; variable -> tensor of shape (timesteps + 1, n), attached to the graph."""
+        if not self._is_compiled():
+            return super().forward()
+        from macrostat import _engine
+
+        return self._take(_engine.forward(self))
+
+    def compute_theoretical_steady_state(self, **kwargs: Any) -> dict[str, torch.Tensor]:
+        own = LibraryBehavior.compute_theoretical_steady_state_per_step
+        per_step = type(self).compute_theoretical_steady_state_per_step
+        if not self._is_compiled() or per_step is not own:
+            return super().compute_theoretical_steady_state(**kwargs)
+        from macrostat import _engine
+
+        return self._take(_engine.steady_state(self))
+
+    def compute_theoretical_steady_state_per_step(
+        self, t: int, scenario: Any, params: Any, **kwargs: Any
+    ) -> None:
+        """Sets `self.state` to the steady state that belongs to the scenario row and parameters.
+
+        Raises:
+            NotImplementedError: the model has none in closed form.
+        """
+        function = _steady_state(self.definition)
+
+        def fields(record: Any, values: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+            found = {key: values[_tensor_name(f.name)].double() for key, f in record.fields.items()}
+            return {key: found[key].reshape(f.shape) for key, f in record.fields.items()}
+
+        definition, dtype = self.definition, output_dtype(self.hyper)
+        given: Any = self.params if params is None else params
+        found = function(fields(definition.Params, given), fields(definition.Scenario, scenario))
+        for key, field in definition.State.fields.items():
+            self.state[field.name] = found[key].to(dtype).reshape(field.shape or (1,))
+
+    def _take(self, timeseries: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Leaves variables and state as a run in eager torch would."""
+        self.variables.initialize_tensors()
+        self.variables.set_timeseries(timeseries)
+        self.state = self.prior = {name: path[-1] for name, path in timeseries.items()}
+        self.history = {}
+        return timeseries
+
+
+_PERIOD = ("initialize", "step", "apply_parameter_shocks")
+"""What a behavior overrides if it changes what a period does."""
+
+
+@functools.lru_cache(maxsize=256)
+def _steady_state(definition: Definition) -> Callable[..., dict[str, torch.Tensor]]:
+    closed_form = definition.steady_state
+    if closed_form is None:
+        raise NotImplementedError(f"{definition.name} has no steady state in closed form.")
+
+    def steady_state(params: Any, scenario: Any) -> dict[str, Any]:
+        state = closed_form(definition.Params(**params), definition.Scenario(**scenario))
+        return {key: getattr(state, key) for key in state.fields}
+
+    return torch_function(steady_state, name=f"{definition.name}_steady_state")
+
+
+class LibraryModel(Model):
+    """A library model with its components; `definition` is its declaration in `macrostat_jax`.
+
+    Arguments are those of `macrostat.core.Model`; `behavior` defaults to the model's own.
+    """
+
+    definition: ClassVar[Definition]
+    behavior_class: ClassVar[type[LibraryBehavior]]
+
+    def __init__(
+        self,
+        parameters: Parameters | Mapping[str, Any] | None = None,
+        variables: Variables | Mapping[str, Any] | None = None,
+        scenarios: Scenarios | Mapping[str, Any] | None = None,
+        hyperparameters: Mapping[str, Any] | None = None,
+        behavior: type[Behavior] | None = None,
+        name: str | None = None,
+        log_level: int = logging.INFO,
+        log_file: os.PathLike | str | None = None,
+    ) -> None:
+        super().__init__(
+            parameters=parameters,
+            hyperparameters=hyperparameters,
+            scenarios=scenarios,
+            variables=variables,
+            behavior=self.behavior_class if behavior is None else behavior,
+            name=self.definition.name if name is None else name,
+            log_level=log_level,
+            log_file=log_file,
+        )
