@@ -297,30 +297,63 @@ def _verify_default(model: str, field: Field) -> None:
         )
 
 
-def _verify_step(model: Model) -> None:
-    def struct(record: type[Record]) -> Any:
-        dtype = jax.dtypes.canonicalize_dtype(float)
+def abstract_inputs(model: Model) -> tuple[Any, ...]:
+    """The shapes and dtypes of what `step` takes: the prior state, parameters, exogenous row, key."""
+    return _abstract(model)[1]
+
+
+def _abstract(model: Model) -> tuple[Any, tuple[Any, ...]]:
+    """What `initial_state` gives, and what `step` takes."""
+    dtype = jax.dtypes.canonicalize_dtype(float)
+
+    def floats(record: type[Record]) -> Any:
         return record(
             **{k: jax.ShapeDtypeStruct(field.shape, dtype) for k, field in record.fields.items()}
         )
 
     key = jax.eval_shape(lambda: jax.random.key(0))
-    params, row = struct(model.Params), struct(model.Scenario)
-    start = (params, row, key) if model.random_start else (params, row)
-    first = _traced_state(model, "initial_state", model.initial_state, *start)
-    more = (key,) if model.random else ()
-    second = _traced_state(model, "step", model.step, struct(model.State), params, row, *more)
-    third = None
+    params, row = floats(model.Params), floats(model.Scenario)
+    more = (key,) if model.random_start else ()
+    first = _traced_state(model, "initial_state", model.initial_state, params, row, *more)
+    kept = {
+        name: jax.ShapeDtypeStruct(field.shape, getattr(first, name).dtype)
+        for name, field in model.State.fields.items()
+        if _is_whole(getattr(first, name))
+    }
+    prior = floats(model.State).replace(**kept)
+    return first, (prior, params, row, *((key,) if model.random else ()))
+
+
+def _is_whole(value: Any) -> bool:
+    """Positions, counts and flags keep their dtype over a run; Python's integers become floats."""
+    return not (jnp.issubdtype(value.dtype, jnp.floating) or value.weak_type)
+
+
+def _verify_step(model: Model) -> None:
+    first, inputs = _abstract(model)
+    after = _traced_state(model, "step", model.step, *inputs)
+    states = {"initial_state": first, "step": after}
     if model.steady_state is not None:
-        third = _traced_state(model, "steady_state", model.steady_state, params, row)
+        _, params, row, *_ = inputs
+        traced = _traced_state(model, "steady_state", model.steady_state, params, row)
+        states["steady_state"] = traced
     for name, field in model.State.fields.items():
-        shapes = {"initial_state": first, "step": second, "steady_state": third}
-        for function, state in shapes.items():
-            if state is not None and np.shape(getattr(state, name)) != field.shape:
+        for function, state in states.items():
+            shape = np.shape(getattr(state, name))
+            if shape != field.shape:
                 raise ValueError(
-                    f"Model {model.name}: {function} gives {name!r} the shape "
-                    f"{np.shape(getattr(state, name))}, declared is {field.shape}."
+                    f"Model {model.name}: {function} gives {name!r} the shape {shape}, "
+                    f"declared is {field.shape}."
                 )
+        dtypes = [
+            value.dtype if _is_whole(value) else "float"
+            for value in (getattr(first, name), getattr(after, name))
+        ]
+        if dtypes[0] != dtypes[1]:
+            raise TypeError(
+                f"Model {model.name}: {name!r} changes its dtype over a step: initial_state gives "
+                f"{dtypes[0]}, step gives {dtypes[1]}."
+            )
 
 
 def _traced_state(model: Model, name: str, function: Callable[..., Any], *args: Any) -> Any:

@@ -139,10 +139,10 @@ def _scan(plan: Plan, inputs: Inputs) -> Any:
 
     def body(prior: Any, xs: Any) -> tuple[Any, Any]:
         state = step(prior, fixed, *xs)
-        return state, state
+        return state, state_packing.unpack(state)
 
     _, path = _scanned(body, initial, (rows, keys), horizon, plan.checkpoint)
-    return state_packing.unpack(path, time=True)
+    return path
 
 
 def _scanned(body: Callable, initial: Any, xs: Any, horizon: int, checkpoint: bool) -> Any:
@@ -245,8 +245,10 @@ def _canonical_state(model: Model, state: Any, dtype: Any) -> Any:
     values = {}
     for key, field in model.State.fields.items():
         value = getattr(state, key)
-        whole = isinstance(value, (jax.Array, np.ndarray)) and not jnp.issubdtype(
-            value.dtype, jnp.floating
+        whole = (
+            isinstance(value, (jax.Array, np.ndarray))
+            and not jnp.issubdtype(value.dtype, jnp.floating)
+            and not getattr(value, "weak_type", False)
         )
         array = jnp.asarray(value) if whole else jnp.asarray(value, dtype)
         if array.shape != field.shape:

@@ -15,7 +15,7 @@ from typing import Any
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
-from ._model import Model
+from ._model import Model, abstract_inputs
 from ._record import Field
 
 Sources = frozenset[str]
@@ -32,21 +32,11 @@ def dependencies(model: Model) -> dict[str, Sources]:
     Returns:
         Variable -> inputs; both by the fields' own names.
     """
-    dtype = jax.dtypes.canonicalize_dtype(float)
-    names: list[str] = []
-    records: list[Any] = []
-    for prefix, kind in (
-        ("prior", model.State),
-        ("params", model.Params),
-        ("scenario", model.Scenario),
-    ):
-        fields = kind.fields.items()
-        names += [f"{prefix}.{key}" for key, _ in fields]
-        records.append(kind(**{k: jax.ShapeDtypeStruct(f.shape, dtype) for k, f in fields}))
-    if model.random:
-        names.append("key")
-        records.append(jax.eval_shape(lambda: jax.random.key(0)))
-    traced = jax.make_jaxpr(model.step)(*records)
+    inputs = abstract_inputs(model)
+    records = (("prior", model.State), ("params", model.Params), ("scenario", model.Scenario))
+    names = [f"{prefix}.{key}" for prefix, kind in records for key in kind.fields]
+    names += ["key"] * (len(inputs) - len(records))
+    traced = jax.make_jaxpr(model.step)(*inputs)
     outputs = _follow(traced.jaxpr, [frozenset({name}) for name in names])
     return dict(zip(model.State.fields, outputs, strict=True))
 

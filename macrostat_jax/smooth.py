@@ -3,7 +3,8 @@ r"""Differentiable switches, minima, maxima and choices.
 A step that jumps or kinks has derivatives that are zero, wrong or missing where it does. These
 functions round the corner off. Each says how far it is from the exact function: the larger the
 `sharpness`, the nearer, and the larger the derivatives at the corner. All of them follow the dtype
-of their arguments, and are finite, with finite derivatives, wherever their arguments are.
+of their arguments, and are finite, with finite derivatives, wherever their arguments (in `where`
+and `mask`: times the sharpness) are.
 """
 
 from __future__ import annotations

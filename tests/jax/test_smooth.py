@@ -1,0 +1,169 @@
+"""Smooth switches: as near to the exact functions as they say, and finite at the extremes."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from macrostat_jax import smooth
+
+SHARPNESS = (0.5, 1.0, 10.0, 1e3)
+VALUES = (-30.0, -1.0, -0.1, 0.0, 0.1, 0.5, 20.0, 30.0)
+
+
+@pytest.fixture(params=["float32", "float64"])
+def dtype(request):
+    with jax.enable_x64(request.param == "float64"):
+        yield np.dtype(request.param)
+
+
+def close(dtype):
+    """Room for rounding in numbers up to 30."""
+    return 200 * float(np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("sharpness", SHARPNESS)
+def test_minimum_and_maximum_are_within_their_distance(sharpness, dtype):
+    a, b = jnp.asarray(list(itertools.product(VALUES, VALUES)), dtype).T
+    low, high = smooth.minimum(a, b, sharpness), smooth.maximum(a, b, sharpness)
+    assert low.dtype == high.dtype == dtype
+    bound = math.log(2) / sharpness + close(dtype)
+    for below in (jnp.minimum(a, b) - low, high - jnp.maximum(a, b)):
+        assert np.all((below >= -close(dtype)) & (below <= bound))
+    # A tie reaches the bound.
+    assert np.max(high - jnp.maximum(a, b)) == pytest.approx(math.log(2) / sharpness, rel=2e-2)
+
+
+@pytest.mark.parametrize("sharpness", SHARPNESS)
+def test_extremes_of_many_are_within_their_distance(sharpness, dtype):
+    values = jnp.asarray([VALUES, VALUES[::-1]], dtype)
+    bound = math.log(len(VALUES)) / sharpness + close(dtype)
+    low, high = smooth.minimum_of(values, sharpness), smooth.maximum_of(values, sharpness)
+    assert low.shape == high.shape == (2,) and low.dtype == high.dtype == dtype
+    assert np.all((low <= -30 + close(dtype)) & (low >= -30 - bound))
+    assert np.all((high >= 30 - close(dtype)) & (high <= 30 + bound))
+    assert smooth.maximum_of(values, sharpness, axis=0).shape == (len(VALUES),)
+    ties = smooth.maximum_of(jnp.ones(5, dtype), sharpness)
+    assert float(ties) == pytest.approx(1 + math.log(5) / sharpness, rel=1e-4)
+
+
+@pytest.mark.parametrize("sharpness", SHARPNESS)
+def test_switches_are_within_their_distance(sharpness, dtype):
+    a, b = dtype.type(2), dtype.type(-3)
+    value = jnp.asarray([v for v in VALUES if v != 0], dtype)
+    found = smooth.where(value, a, b, sharpness)
+    bound = 5 * jnp.exp(-sharpness * jnp.abs(value)) + close(dtype)
+    assert found.dtype == dtype
+    assert np.all(jnp.abs(found - jnp.where(value > 0, a, b)) <= bound)
+    found = smooth.mask(value, sharpness)
+    bound = jnp.exp(-2 * sharpness * jnp.abs(value)) + close(dtype)
+    assert found.dtype == dtype
+    assert np.all(jnp.abs(found - jnp.where(value > 0, 1, 0).astype(dtype)) <= bound)
+    assert float(smooth.where(jnp.zeros((), dtype), a, b, sharpness)) == pytest.approx(-0.5)
+    assert float(smooth.mask(jnp.zeros((), dtype), sharpness)) == 0.5
+
+
+PAIRS = {
+    "minimum": smooth.minimum,
+    "maximum": smooth.maximum,
+    "where": lambda a, b, sharpness: smooth.where(a - b, a, b, sharpness),
+    "mask": lambda a, b, sharpness: smooth.mask(a, sharpness) * b,
+    "minimum_of": lambda a, b, sharpness: smooth.minimum_of(jnp.stack([a, b]), sharpness),
+    "maximum_of": lambda a, b, sharpness: smooth.maximum_of(jnp.stack([a, b]), sharpness),
+    "safe_divide": lambda a, b, sharpness: smooth.safe_divide(a, b),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize("sharpness", [1.0, 1e3])
+def test_values_and_gradients_are_finite_at_the_extremes(name, sharpness, dtype):
+    function = PAIRS[name]
+    large = float(np.finfo(dtype).max) / 8
+    if name == "where":
+        large /= sharpness
+    if name == "mask":
+        large = math.sqrt(large)  # its product with b must not overflow
+    if name == "safe_divide":
+        large = 1e3
+    pairs = itertools.product((-large, -20.0, 0.0, 30.0, large), repeat=2)
+    a, b = jnp.asarray(list(pairs), dtype).T
+    for mode in (jax.jacrev, jax.jacfwd):
+        slopes = jax.jit(jax.vmap(mode(lambda a, b: function(a, b, sharpness), argnums=(0, 1))))
+        assert np.all(np.isfinite(slopes(a, b)))
+    assert np.all(np.isfinite(jax.vmap(lambda a, b: function(a, b, sharpness))(a, b)))
+
+
+def test_what_overflows_when_written_out_is_finite(float32):
+    assert float(smooth.minimum(20.0, 30.0, 100.0)) == 20.0
+    assert float(smooth.maximum(jnp.inf, 1.0, 10.0)) == jnp.inf
+    assert float(smooth.minimum(jnp.inf, 1.0, 10.0)) == 1.0
+
+
+def test_derivatives_are_the_analytic_ones():
+    a, b, sharpness = 0.3, 0.5, 4.0
+    weight = 1 / (1 + math.exp(sharpness * (a - b)))  # of a in the minimum
+    slopes = jax.grad(smooth.minimum, argnums=(0, 1))(a, b, sharpness)
+    np.testing.assert_allclose(slopes, [weight, 1 - weight], rtol=1e-12)
+    hessian = jax.hessian(smooth.minimum)(a, b, sharpness)
+    assert hessian == pytest.approx(-sharpness * weight * (1 - weight), rel=1e-12)
+    at_tie = jax.hessian(smooth.maximum)(1.0, 1.0, sharpness)
+    assert at_tie == pytest.approx(sharpness / 4, rel=1e-12)
+    many = jax.grad(lambda v: smooth.maximum_of(v, sharpness))(jnp.array([a, b, a]))
+    np.testing.assert_allclose(many, jax.nn.softmax(sharpness * jnp.array([a, b, a])), rtol=1e-12)
+
+
+def test_safe_divide(dtype):
+    a, b = jnp.asarray([1.0, 1.0, 0.0], dtype), jnp.asarray([4.0, 0.0, 0.0], dtype)
+    found = smooth.safe_divide(a, b, otherwise=7.0)
+    np.testing.assert_array_equal(found, [0.25, 7.0, 7.0])
+    assert found.dtype == dtype
+    for mode in (jax.jacrev, jax.jacfwd):
+        by_a, by_b = mode(smooth.safe_divide, argnums=(0, 1))(a, b)
+        np.testing.assert_array_equal(np.diag(by_a), [0.25, 0, 0])
+        np.testing.assert_array_equal(np.diag(by_b), [-1 / 16, 0, 0])
+    # What it is for: the same ratio, guarded once, has NaN in reverse mode.
+    once = jax.grad(lambda b: jnp.where(b == 0, 0.0, 1.0 / b))(0.0)
+    assert np.isnan(once)
+
+
+def test_straight_through_is_exact_in_value_and_smooth_in_derivative(dtype):
+    def decide(x):
+        return smooth.straight_through(x > 0, smooth.mask(x, 10.0))
+
+    for x in (-0.3, 0.01, 5.0):
+        x = jnp.asarray(x, dtype)
+        assert decide(x) == (1 if x > 0 else 0) and decide(x).dtype == dtype
+        assert jax.grad(decide)(x) == jax.grad(lambda x: smooth.mask(x, 10.0))(x)
+
+
+def test_gumbel_softmax_draws_with_the_right_probabilities(dtype):
+    logits = jnp.log(jnp.asarray([0.2, 0.3, 0.5], dtype))
+    keys = jax.random.split(jax.random.key(0), 20_000)
+    hard = jax.vmap(lambda key: smooth.gumbel_softmax(key, logits, 0.5, hard=True))(keys)
+    assert hard.dtype == dtype and set(np.unique(hard)) == {0.0, 1.0}
+    # Five standard errors of a mean of 20,000 draws.
+    np.testing.assert_allclose(jnp.mean(hard, axis=0), [0.2, 0.3, 0.5], atol=5 * 0.5 / 141)
+    soft = smooth.gumbel_softmax(keys[0], logits, 0.5)
+    np.testing.assert_allclose(jnp.sum(soft), 1, rtol=1e-6)
+    slopes = [
+        jax.jacrev(lambda x, hard=hard: smooth.gumbel_softmax(keys[0], x, 0.5, hard=hard))(logits)
+        for hard in (False, True)
+    ]
+    np.testing.assert_array_equal(slopes[0], slopes[1])
+
+
+def test_python_numbers_take_on_the_dtype_of_what_they_meet(float32):
+    x = jnp.float32(0.5)
+    for value in (
+        smooth.minimum(x, 1.0),
+        smooth.maximum(0.0, x, 5.0),
+        smooth.where(x, 1.0, 2.0),
+        smooth.safe_divide(1, x),
+        smooth.safe_divide(x, 2),
+    ):
+        assert value.dtype == np.dtype("float32")
