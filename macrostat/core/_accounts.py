@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -39,8 +39,14 @@ class Rows(NamedTuple):
     before: dict[str, float]
 
 
-Table = dict[str, dict[tuple[str, str], list[Cell]]]
-"""Item -> column -> what stands there; every column of the finished table is in every item."""
+Column = tuple[str, str]
+
+
+class Table(NamedTuple):
+    """What stands in each cell: item -> column -> signed variables."""
+
+    columns: list[Column]
+    items: dict[str, dict[Column, list[Cell]]]
 
 
 def as_tuples(role: Any) -> Any:
@@ -97,50 +103,48 @@ def entries(info: Mapping[str, Mapping[str, Any]], grouped: Iterable[str]) -> li
 
 def balance_sheet(found: list[Entry], sectors: list[str]) -> Table:
     """Assets with a plus, liabilities with a minus."""
-    table: Table = {}
+    items: dict[str, dict[Column, list[Cell]]] = {}
     for entry in found:
         if entry.kind in STOCKS:
             sign = "+" if entry.kind == "asset" else "-"
-            _put(table, entry.item, entry.account, Cell(sign, entry.variable, entry.notation))
-    return _completed(table, sectors)
+            _put(items, entry.item, entry.account, Cell(sign, entry.variable, entry.notation))
+    return Table(_columns(items, sectors), items)
 
 
 def transaction_matrix(found: list[Entry], sectors: list[str]) -> Table:
     """Inflows with a plus, outflows with a minus; then the changes in stocks, except wealth."""
-    table: Table = {}
+    items: dict[str, dict[Column, list[Cell]]] = {}
     for entry in found:
         if entry.kind in FLOWS:
             sign = "+" if entry.kind == "inflow" else "-"
-            _put(table, entry.variable, entry.account, Cell(sign, entry.variable, entry.notation))
+            _put(items, entry.variable, entry.account, Cell(sign, entry.variable, entry.notation))
     for entry in found:
         if entry.kind in STOCKS and "wealth" not in entry.variable.lower():
             sign = "-" if entry.kind == "asset" else "+"
             cell = Cell(sign, entry.variable, entry.notation, change=True)
-            _put(table, f"Change in {entry.item}", entry.account, cell)
-    return _completed(table, sectors)
+            _put(items, f"Change in {entry.item}", entry.account, cell)
+    return Table(_columns(items, sectors), items)
 
 
-def _put(table: Table, item: str, column: tuple[str, str], cell: Cell) -> None:
-    table.setdefault(item, {}).setdefault(column, []).append(cell)
+def _put(items: dict[str, Any], item: str, column: Column, cell: Cell) -> None:
+    items.setdefault(item, {}).setdefault(column, []).append(cell)
 
 
-def _completed(table: Table, sectors: list[str]) -> Table:
-    """Every item with every column, in the order of the sectors; others after them."""
-    found = dict.fromkeys(column for cells in table.values() for column in cells)
+def _columns(items: Mapping[str, Mapping[Column, Any]], sectors: list[str]) -> list[Column]:
+    """The columns in the order of the sectors, each of which has one; other sectors after them."""
+    found = dict.fromkeys(column for cells in items.values() for column in cells)
     order = [*sectors, *dict.fromkeys(s for s, _ in found if s not in sectors)]
     columns = []
     for sector in order:
         columns += [c for c in found if c[0] == sector] or [(sector, "Current")]
-    return {
-        item: {column: cells.get(column, []) for column in columns} for item, cells in table.items()
-    }
+    return columns
 
 
-def _frame(table: Table, cells: list[list[Any]], spaced: bool) -> pd.DataFrame:
-    columns = next(iter(table.values()), {}).keys()
-    index = [_spaced(item) if spaced else item for item in table]
+def _frame(table: Table, cell: Callable[[list[Cell]], Any], spaced: bool) -> pd.DataFrame:
     return pd.DataFrame(
-        cells, index=index, columns=pd.MultiIndex.from_tuples(list(columns) or [("", "")])
+        [[cell(row.get(column, [])) for column in table.columns] for row in table.items.values()],
+        index=[_spaced(item) if spaced else item for item in table.items],
+        columns=pd.MultiIndex.from_tuples(table.columns) if table.columns else None,
     )
 
 
@@ -152,8 +156,7 @@ def in_symbols(
     if mathfmt not in marks:
         raise ValueError(f"Invalid math format: {mathfmt}. There are: {', '.join(marks)}.")
     before, after = marks[mathfmt]
-    cells = [[_symbols(cell, before, after) for cell in row.values()] for row in table.values()]
-    frame = _frame(table, cells, spaced)
+    frame = _frame(table, lambda cells: _symbols(cells, before, after), spaced)
     zero = f"{before}0{after}"
     frame["Total"] = zero
     if total_row:
@@ -176,8 +179,7 @@ def in_numbers(table: Table, rows: Rows, spaced: bool, *, total_row: bool = Fals
         value = value - rows.before[cell.variable] if cell.change else value
         return value if cell.sign == "+" else -value
 
-    cells = [[sum(map(number, cell)) for cell in row.values()] for row in table.values()]
-    frame = _frame(table, cells, spaced).astype(float)
+    frame = _frame(table, lambda cells: sum(map(number, cells)), spaced).astype(float)
     frame["Total"] = frame.sum(axis=1)
     if total_row:
         frame.loc["Total"] = frame.sum(axis=0)

@@ -48,11 +48,8 @@ class Scenarios:
     ) -> None:
         self.parameters = Parameters() if parameters is None else parameters
         self.trigger: int = self.parameters["scenario_trigger"]
-        if not 0 <= self.trigger < self.parameters["timesteps"]:
-            raise ValueError(
-                f"scenario_trigger {self.trigger} is not within the {self.parameters['timesteps']} "
-                f"timesteps."
-            )
+        if self.trigger < 0:
+            raise ValueError(f"scenario_trigger must not be negative, but is {self.trigger}.")
         self.timeseries: dict[int, dict[str, torch.Tensor]] = {0: self.get_default_scenario()}
         self.info: dict[int, dict[str, Any]] = {0: self._new_info("Scenario.0", "#000000")}
         self.calibration_variables = list(calibration_variables or [])
@@ -127,6 +124,13 @@ class Scenarios:
                 shape. The scenario is then not added.
         """
         number = max(self.info) + 1
+        if timeseries and self.trigger >= self.parameters["timesteps"]:
+            logger.warning(
+                "Scenario %r changes nothing: its trigger is %d, and there are %d timesteps.",
+                name or number,
+                self.trigger,
+                self.parameters["timesteps"],
+            )
         series = self.get_default_scenario()
         info = self._new_info(
             f"Scenario.{number}" if name is None else name, colour or _hue(number)
@@ -167,7 +171,7 @@ class Scenarios:
         room[:length] = value[:length].reshape(length, *shape)
 
     def _new_info(self, name: str, colour: str) -> dict[str, Any]:
-        periods = self.parameters["timesteps"] - self.trigger
+        periods = max(self.parameters["timesteps"] - self.trigger, 0)
         return {"Name": name, "Colour": colour, "Index": np.arange(periods)}
 
     def verify_scenario_info(self) -> None:
@@ -199,13 +203,12 @@ class Scenarios:
                     f"make the scenarios anew from the changed parameters."
                 )
         dtype, device = output_dtype(self.parameters.hyper), self.parameters["device"]
-        leaves = torch.nn.ParameterDict()
+        leaves = {}
         for key, value in self.vectorize_scenarios(series).items():
             tensor = value.detach().to(device=device, dtype=dtype, copy=True)
-            leaves[key] = torch.nn.Parameter(
-                tensor, requires_grad=key in self.calibration_variables
-            )
-        return leaves
+            trainable = key in self.calibration_variables
+            leaves[key] = torch.nn.Parameter(tensor, requires_grad=trainable)
+        return torch.nn.ParameterDict(leaves)
 
     # Files ------------------------------------------------------------------------------------
 

@@ -14,3 +14,23 @@ HYPERPARAMETERS: dict[str, dict[str, Any]] = {
 """Model -> hyperparameters that differ from the derived ones. By default a model records its initial
 state twice (`timesteps_initialization` is 1) and lists its sectors in the order in which its
 variables name them."""
+
+COLUMNS: dict[str, dict[str, str]] = {
+    "GL06SIM": {
+        "GovernmentSupply": "Household",
+        "LabourDemand": "Household",
+        "LabourEarnings": "Household",
+    },
+    "GL06SIMEX": {
+        "GovernmentSupply": "Household",
+        "LabourDemand": "Household",
+        "LabourIncome": "Household",
+    },
+    "GL06PC": {
+        "NationalIncome": "Macroeconomy",
+        "InterestEarnedOnBillsHousehold": "Household",
+        "Wealth": "Household",
+    },
+}
+"""Model -> variable -> the label of its column in tables, which users' scripts select by. By default
+it is the sector that pays a flow, holds or owes a stock, or has an index."""

@@ -22,7 +22,7 @@ from macrostat_jax import Model as Definition
 
 from ..core import Behavior, LinearConstraint, Model, Parameters, Scenarios, Variables
 from ..core._dtype import output_dtype
-from ._conventions import HYPERPARAMETERS
+from ._conventions import COLUMNS, HYPERPARAMETERS
 
 logger = logging.getLogger(__name__)
 
@@ -72,11 +72,11 @@ class LibraryParameters(Parameters):
             values = np.broadcast_to(np.asarray(field.default, float), field.shape).reshape(-1)
             for name, value in zip(_scalars(field), values.tolist(), strict=True):
                 found[name] = {
-                    "value": value,
                     "lower bound": field.bounds[0],
                     "upper bound": field.bounds[1],
-                    "unit": field.unit,
                     "notation": field.symbol,
+                    "unit": field.unit,
+                    "value": value,
                 }
         return found
 
@@ -202,7 +202,7 @@ class LibraryVariables(Variables):
                 "notation": _notation(field.symbol),
                 "unit": field.unit,
                 "history": 0,
-                "sectors": _columns(field),
+                "sectors": _columns(self.definition.name, field),
                 "sfc": _roles(field),
             }
             for field in self.definition.State.fields.values()
@@ -248,27 +248,28 @@ class LibraryVariables(Variables):
 
 
 def _notation(symbol: str) -> str:
-    r"""The symbol with its time: `Y` is `Y(t)`, `r_{-1}\cdot B_{h,-1}` is `r(t-1)\cdot B_{h}(t-1)`."""
+    r"""The symbol with its time: `Y` is `Y(t)`, `r_{-1}\cdot B_{h,-1}` is `r(t-1)\cdot B_h(t-1)`."""
     if not symbol:
         return ""
 
     def dated(factor: str) -> str:
         if match := re.fullmatch(r"(.*)_\{(?:(.*),)?-1\}", factor):
-            subscript = f"_{{{match[2]}}}" if match[2] else ""
-            return f"{match[1]}{subscript}(t-1)"
+            subscript = match[2] or ""
+            subscript = f"{{{subscript}}}" if len(subscript) > 1 else subscript
+            return f"{match[1]}{'_' if subscript else ''}{subscript}(t-1)"
         return f"{factor}(t)"
 
     return r"\cdot ".join(dated(factor.strip()) for factor in symbol.split(r"\cdot"))
 
 
-def _columns(field: Field) -> list[Any]:
+def _columns(model: str, field: Field) -> list[Any]:
     """The entry "sectors": the sector of a scalar, the labels of a vector over sectors, else sizes."""
     if len(field.axes) == 1 and _over_sectors(field):
         return list(field.axes[0].labels)
     if field.axes:
         return list(field.shape)
     holder = field.pays or field.asset or field.liability or field.sector
-    return [_sector(holder)]
+    return [COLUMNS.get(model, {}).get(field.name) or _sector(holder)]
 
 
 def _roles(field: Field) -> list[tuple[str, Any]]:
