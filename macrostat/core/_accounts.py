@@ -117,7 +117,7 @@ def transaction_matrix(found: list[Entry], sectors: list[str]) -> Table:
     for entry in found:
         if entry.kind in FLOWS:
             sign = "+" if entry.kind == "inflow" else "-"
-            _put(items, entry.variable, entry.account, Cell(sign, entry.variable, entry.notation))
+            _put(items, entry.item, entry.account, Cell(sign, entry.variable, entry.notation))
     for entry in found:
         if entry.kind in STOCKS and "wealth" not in entry.variable.lower():
             sign = "-" if entry.kind == "asset" else "+"

@@ -270,16 +270,18 @@ class Variables:
         An item is checked where some sector holds it and another one owes it. What is wrong is
         logged. Tolerance: the rounding of the results' dtype, relative to the item.
         """
-        bad = [k for k, v in self.gather_timeseries().items() if not bool(torch.isfinite(v).all())]
-        for name in bad:
-            logger.warning("%r is not finite everywhere.", name)
-        return not bad and self._check_balance(_accounts.entries(self.info, []))
-
-    def _check_balance(self, entries: list[_accounts.Entry]) -> bool:
-        worst = _accounts.imbalances(entries, self.timeseries)
+        if not self._is_finite():
+            return False
+        worst = _accounts.imbalances(_accounts.entries(self.info, []), self.timeseries)
         for item, (gap, scale) in worst.items():
             logger.warning("%r does not sum to zero: off by %g of %g.", item, gap, scale)
         return not worst
+
+    def _is_finite(self) -> bool:
+        bad = [k for k, v in self.gather_timeseries().items() if not bool(torch.isfinite(v).all())]
+        for name in bad:
+            logger.warning("%r is not finite everywhere.", name)
+        return not bad
 
     # Tables and files -------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from bridge import torch_function
 from macrostat_jax import Field, accounts
 from macrostat_jax import Model as Definition
 
-from ..core import Behavior, LinearConstraint, Model, Parameters, Scenarios, Variables
+from ..core import Behavior, LinearConstraint, Model, Parameters, Scenarios, Variables, _accounts
 from ..core._dtype import output_dtype
 from ._conventions import COLUMNS, HYPERPARAMETERS
 
@@ -214,10 +214,10 @@ class LibraryVariables(Variables):
         What is wrong is logged. Tolerance: the rounding of the results' dtype, relative to the
         largest entry of the account.
         """
-        healthy = super().check_health()
-        path = self._record(slice(None))
+        path = self._record()
         if path is None:
-            return healthy
+            return super().check_health()
+        healthy = self._is_finite()
         precision = torch.finfo(output_dtype(self.parameters.hyper)).eps
         residuals = accounts.residuals(self.definition, path, relative=True)
         for label, gaps in residuals.items():
@@ -229,21 +229,26 @@ class LibraryVariables(Variables):
                 healthy = False
         return healthy
 
-    def _record(self, rows: Any) -> Any:
-        """Rows of the results as the declared record; None where variables were added or left out."""
+    def _entries(self, group_io: bool) -> list[_accounts.Entry]:
+        # A payer may have got the same amount in the same period: interest that a central bank
+        # passes on. Without that row its column would not sum to zero.
+        found = super()._entries(group_io)
+        for field in self.definition.State.fields.values():
+            if field.received_from is not None and field.pays is not None:
+                row = {"sfc": [("Inflow", field.pays), ("Outflow", field.received_from)]}
+                info = {field.name: {**self.info.get(field.name, {}), **row}}
+                for entry in _accounts.entries(info, ()):
+                    found.append(entry._replace(item=f"{field.name}Received"))
+        return found
+
+    def _record(self) -> Any:
+        """The results as the declared record; None where variables were added or left out."""
         series, fields = self.gather_timeseries(), self.definition.State.fields
         if series.keys() != {field.name for field in fields.values()}:
             return None
+        arrays = {name: path.detach().cpu().double().numpy() for name, path in series.items()}
         return self.definition.State(
-            **{
-                key: series[field.name]
-                .detach()
-                .cpu()
-                .double()
-                .reshape(-1, *field.shape)[rows]
-                .numpy()
-                for key, field in fields.items()
-            }
+            **{key: arrays[f.name].reshape(-1, *f.shape) for key, f in fields.items()}
         )
 
 
