@@ -266,6 +266,12 @@ def _verify(model: Model) -> None:
                 )
     for field in (*model.Params.fields.values(), *model.Scenario.fields.values()):
         _verify_default(model.name, field)
+    for key, field in model.State.fields.items():
+        if field.role == "stock" and field.asset is None and field.liability is None:
+            raise ValueError(
+                f"Model {model.name}: the stock {key!r} belongs to nobody: say whose asset or "
+                f"liability it is, or declare it as index."
+            )
     _constraints.verify(model.name, model.Params, model.constraints)
     for label in model.shock_series:
         model.split_shock(label)
@@ -357,7 +363,13 @@ def _verify_step(model: Model) -> None:
 
 
 def _traced_state(model: Model, name: str, function: Callable[..., Any], *args: Any) -> Any:
-    state = jax.eval_shape(function, *args)
+    try:
+        state = jax.eval_shape(function, *args)
+    except Exception as error:
+        error.add_note(
+            f"Model {model.name}: raised by {name}, which is traced when it is declared."
+        )
+        raise
     if not isinstance(state, model.State):
         raise TypeError(
             f"Model {model.name}: {name} must return {model.State.__qualname__}, "

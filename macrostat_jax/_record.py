@@ -305,10 +305,8 @@ class Record:
 
     def replace(self, **changes: Any) -> Self:
         """The same record with some fields changed; an unknown name is a `KeyError`."""
-        for key in changes:
-            if key not in self.fields:
-                self.key_of(key)
-        return type(self)(**{**{k: getattr(self, k) for k in self.fields}, **changes})
+        given = {self.key_of(name): value for name, value in changes.items()}
+        return type(self)(**{**{key: getattr(self, key) for key in self.fields}, **given})
 
     def to_dict(self) -> dict[str, Any]:
         """Public name -> value, in the declared order."""

@@ -79,7 +79,7 @@ def simulate(
     Returns:
         The model's `State`, each variable of shape (T, *shape), or (T, B, *shape) for a batch: axis 0
         is always time. Row t is the state at the end of period t. The dtype is that of the widest
-        array given, and JAX's default float where only Python numbers were given.
+        JAX array given; without any, of the widest NumPy array given; without any, JAX's default.
 
     Raises:
         KeyError: an unknown scenario or shock. TypeError: a record of another model, or a missing
@@ -260,16 +260,21 @@ def _canonical_state(model: Model, state: Any, dtype: Any) -> Any:
 
 
 def float_dtype(*trees: Any) -> Any:
-    """The widest float dtype among the arrays, or JAX's default float where there are none."""
-    found = None
+    """The widest float dtype of the JAX arrays; else of the NumPy arrays; else JAX's default float.
+
+    NumPy arrays come second because NumPy makes float64 of every Python number, a model's defaults
+    among them: they must not widen what a user keeps in float32.
+    """
+    found: dict[bool, Any] = {}
     for leaf in jax.tree.leaves(trees):
         dtype = getattr(leaf, "dtype", None)
         if dtype is None or getattr(leaf, "weak_type", False):
             continue
         if jnp.issubdtype(dtype, jnp.floating):
-            dtype = jax.dtypes.canonicalize_dtype(dtype)
-            found = dtype if found is None else jnp.promote_types(found, dtype)
-    return found if found is not None else jax.dtypes.canonicalize_dtype(float)
+            ours, dtype = isinstance(leaf, jax.Array), jax.dtypes.canonicalize_dtype(dtype)
+            found[ours] = jnp.promote_types(found[ours], dtype) if ours in found else dtype
+    default = jax.dtypes.canonicalize_dtype(float)
+    return found.get(True, found.get(False, default))
 
 
 def prepare(
@@ -286,6 +291,7 @@ def prepare(
     if not isinstance(model, Model):
         raise TypeError(f"Expected a model, for instance models.GL06SIM, not {model!r}.")
     shocks = dict(shocks or {})
+    given = (params, scenario, shocks, initial)
     if scenario is None or isinstance(scenario, str):
         name = scenario
         scenario = model.scenario(name, periods=periods)
@@ -309,7 +315,7 @@ def prepare(
 
     shock_fields = {label: model.Params.fields[model.split_shock(label)[0]] for label in shocks}
     horizon = _find_horizon(model, scenario, shocks, shock_fields, periods)
-    dtype = float_dtype(params, scenario, shocks, initial)
+    dtype = float_dtype(given)
     axes: list[int | None] = []
     sizes: dict[str, int] = {}
 
