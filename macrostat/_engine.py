@@ -90,8 +90,12 @@ def element_index(definition: Model) -> dict[str, int]:
 
 def is_compiled(model: Any) -> bool:
     """Is this a library model whose behavior the user has not replaced by torch code?"""
+    from .models._library import LibraryBehavior
+
     behavior = model.behavior
-    return bool(getattr(behavior, "runs_compiled", lambda: False)())
+    if not (isinstance(behavior, type) and issubclass(behavior, LibraryBehavior)):
+        return False
+    return behavior.runs_compiled() and behavior.forward is LibraryBehavior.forward
 
 
 def tensor_name(field: Field) -> str:
@@ -303,7 +307,7 @@ def _flat(state: Any, lead: tuple[int, ...]) -> jax.Array:
 def simulated_rows(setup: Setup, vector: Any, matrix: Any, packed: bool = True) -> jax.Array:
     """JAX: parameters (P,) and series (timesteps, K) -> variables (timesteps + 1, N)."""
     inputs, plan = _inputs(setup, vector, matrix)
-    path = trajectory(plan._replace(packed=packed), inputs)
+    path = trajectory(plan._replace(packed=packed, whole=packed), inputs)
     first = _flat(inputs.initial, ())
     repeated = jnp.broadcast_to(first, (setup.initialization + 1, first.shape[0]))
     return jnp.concatenate([repeated, _flat(path, (plan.periods,))])

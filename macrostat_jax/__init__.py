@@ -19,3 +19,16 @@ from ._record import stock as stock
 from ._simulate import simulate as simulate
 from ._tables import to_pandas as to_pandas
 from ._tables import to_xarray as to_xarray
+
+
+def _warn_of_clash() -> None:
+    import warnings
+
+    from ._clash import clash
+
+    if problem := clash():
+        warnings.warn(problem, RuntimeWarning, stacklevel=3)
+
+
+_warn_of_clash()
+del _warn_of_clash

@@ -43,6 +43,8 @@ class Plan(NamedTuple):
     checkpoint: bool = False
     packed: bool = True
     """Small fields as one vector: faster for one run, slower in a batch."""
+    whole: bool = False
+    """All variables of the path are used: it is written as one matrix, which is then faster."""
 
 
 def simulate(
@@ -139,10 +141,11 @@ def _scan(plan: Plan, inputs: Inputs) -> Any:
 
     def body(prior: Any, xs: Any) -> tuple[Any, Any]:
         state = step(prior, fixed, *xs)
-        return state, state_packing.unpack(state)
+        # One output per variable: those that nobody uses then cost neither time nor memory.
+        return state, state if plan.whole else state_packing.unpack(state)
 
     _, path = _scanned(body, initial, (rows, keys), horizon, plan.checkpoint)
-    return path
+    return state_packing.unpack(path, time=True) if plan.whole else path
 
 
 def _scanned(body: Callable, initial: Any, xs: Any, horizon: int, checkpoint: bool) -> Any:
@@ -272,7 +275,8 @@ def float_dtype(*trees: Any) -> Any:
             continue
         if jnp.issubdtype(dtype, jnp.floating):
             ours, dtype = isinstance(leaf, jax.Array), jax.dtypes.canonicalize_dtype(dtype)
-            found[ours] = jnp.promote_types(found[ours], dtype) if ours in found else dtype
+            # Under strict promotion JAX has no common type of float32 and float64.
+            found[ours] = max(found.get(ours, dtype), dtype, key=lambda dtype: dtype.itemsize)
     default = jax.dtypes.canonicalize_dtype(float)
     return found.get(True, found.get(False, default))
 

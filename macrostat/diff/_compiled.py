@@ -45,12 +45,11 @@ class Point(NamedTuple):
     def by_tensor(self, columns: torch.Tensor, dtype: torch.dtype) -> dict[str, torch.Tensor]:
         """(*loss shape, P) as tensor name -> (*loss shape, *parameter shape)."""
         lead = columns.shape[:-1]
-        return {
-            _engine.tensor_name(place.field): columns[..., place.start : place.stop]
-            .reshape(*lead, *place.field.shape)
-            .to(dtype)
-            for place in _engine.slots(self.definition.Params).values()
-        }
+        found = {}
+        for place in _engine.slots(self.definition.Params).values():
+            block = columns[..., place.start : place.stop].to(dtype)
+            found[_engine.tensor_name(place.field)] = block.reshape((*lead, *place.field.shape))
+        return found
 
 
 def reverse(point: Point, loss_fn: LossFn, dtype: torch.dtype, chunk: int | None) -> torch.Tensor:
