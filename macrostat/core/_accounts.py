@@ -12,6 +12,7 @@ import torch
 STOCKS, FLOWS = ("asset", "liability"), ("inflow", "outflow")
 KINDS = (*STOCKS, *FLOWS, "index")
 GROUP = "IOSectors"
+TOTAL = ("Total", "")
 
 
 class Entry(NamedTuple):
@@ -144,7 +145,9 @@ def _frame(table: Table, cell: Callable[[list[Cell]], Any], spaced: bool) -> pd.
     return pd.DataFrame(
         [[cell(row.get(column, [])) for column in table.columns] for row in table.items.values()],
         index=[_spaced(item) if spaced else item for item in table.items],
-        columns=pd.MultiIndex.from_tuples(table.columns) if table.columns else None,
+        columns=pd.MultiIndex.from_arrays(
+            [[sector for sector, _ in table.columns], [account for _, account in table.columns]]
+        ),
     )
 
 
@@ -158,7 +161,7 @@ def in_symbols(
     before, after = marks[mathfmt]
     frame = _frame(table, lambda cells: _symbols(cells, before, after), spaced)
     zero = f"{before}0{after}"
-    frame["Total"] = zero
+    frame[TOTAL] = zero
     if total_row:
         frame.loc["Total"] = zero
     return frame
@@ -180,7 +183,7 @@ def in_numbers(table: Table, rows: Rows, spaced: bool, *, total_row: bool = Fals
         return value if cell.sign == "+" else -value
 
     frame = _frame(table, lambda cells: sum(map(number, cells)), spaced).astype(float)
-    frame["Total"] = frame.sum(axis=1)
+    frame[TOTAL] = frame.sum(axis=1)
     if total_row:
         frame.loc["Total"] = frame.sum(axis=0)
     return frame
@@ -210,4 +213,4 @@ def imbalances(
 
 
 def _spaced(name: str) -> str:
-    return re.sub("([A-Z])", r" \1", name).strip()
+    return re.sub(r"(?<=\S)([A-Z])", r" \1", name)

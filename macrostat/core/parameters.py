@@ -394,9 +394,8 @@ class Parameters:
             BoundaryError: values outside its bounds.
         """
         _require(name, self.data, "data parameter")
-        table = pd.read_csv(
-            file_path, index_col=index_col, header=header, float_precision="round_trip"
-        )
+        # As text first: pandas' own conversion may be off in the last digit.
+        table = pd.read_csv(file_path, index_col=index_col, header=header, dtype=str).astype(float)
         expected = tuple(self.data[name]["value"].shape)
         if tuple(n for n in table.shape if n != 1) != tuple(n for n in expected if n != 1):
             raise ValueError(
@@ -429,7 +428,7 @@ class Parameters:
 def _require(name: str, known: Mapping[str, Any], kind: str) -> None:
     if name not in known:
         there = ", ".join(known) or "none"
-        raise KeyError(f"There is no {kind} {name!r}. There are: {there}.")
+        raise KeyError(f"{kind.capitalize()} {name!r} not found. There are: {there}.")
 
 
 def _number(value: Any) -> float | int:

@@ -152,8 +152,8 @@ class Scenarios:
         self.timeseries[number], self.info[number] = series, info
 
     def _splice(self, key: str, path: torch.Tensor, value: Any) -> None:
-        if isinstance(value, pd.Series | pd.DataFrame):
-            value = value.to_numpy()
+        if not isinstance(value, torch.Tensor):
+            value = np.array(value, dtype=float)
         value = torch.as_tensor(value, dtype=path.dtype).detach().to(path.device)
         room, shape = path[self.trigger :], path.shape[1:]
         if value.dim() == 0 or (value.shape == shape and shape != (1,)):

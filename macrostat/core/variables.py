@@ -130,7 +130,7 @@ class Variables:
             most the declared "history".
         """
         for name, past in self.history.items():
-            past.insert(0, state[name].squeeze())
+            past.insert(0, state[name].squeeze().clone())
             del past[self.info[name]["history"] :]
         return {name: torch.stack(past) for name, past in self.history.items()}
 
@@ -317,6 +317,11 @@ class Variables:
         ):
             if unmatched := set(a) ^ set(b):
                 logger.warning("Only one side has the %s %s.", axis, sorted(unmatched, key=str))
+        # Labels of mixed types cannot be sorted, which pandas would try.
+        columns = pd.MultiIndex.from_tuples(dict.fromkeys([*ours.columns, *theirs.columns]))
+        index = list(dict.fromkeys([*ours.index, *theirs.index]))
+        ours = ours.reindex(index=index, columns=columns)
+        theirs = theirs.reindex(index=index, columns=columns)
         difference = ours.sub(theirs)
         relative = difference.div(theirs).mul(100)
         return difference, relative.where(theirs != 0)

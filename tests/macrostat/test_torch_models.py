@@ -1,0 +1,397 @@
+"""The library's models in the torch API: where they are found, what they declare, what they compute."""
+
+import copy
+import importlib
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import macrostat.models
+from macrostat.core import Behavior, Model, Parameters, Scenarios, Variables
+from macrostat.models import (
+    _conventions,
+    _serve,
+    get_available_models,
+    get_model,
+    get_model_classes,
+)
+from macrostat_jax import models as register
+
+PUBLISHED = Path(__file__).parent.parent / "reference" / "published"
+RECORDED = sorted(path.stem for path in PUBLISHED.glob("*.json"))
+BASES = (Behavior, Parameters, Scenarios, Variables, Model)
+
+
+def published(name: str) -> dict:
+    return json.loads((PUBLISHED / f"{name}.json").read_text())
+
+
+# Where they are found -------------------------------------------------------------------------
+
+
+def test_names():
+    assert get_available_models() == list(register.names())
+    for table in (_conventions.HYPERPARAMETERS, _conventions.COLUMNS):
+        assert set(table) <= set(register.names())
+    for name, columns in _conventions.COLUMNS.items():
+        assert set(columns) <= {field.name for field in register.get(name).State.fields.values()}
+
+
+@pytest.mark.parametrize("name", register.names())
+def test_import_paths(name: str):
+    classes = get_model_classes(name)
+    package = importlib.import_module(f"macrostat.models.{name}")
+    assert getattr(macrostat.models, name) is package
+    assert get_model(name) is classes.Model is getattr(package, name)
+    modules = ("behavior", "parameters", "scenarios", "variables", name.lower())
+    for cls, base, module in zip(classes, BASES, modules, strict=True):
+        assert issubclass(cls, base)
+        assert cls.__module__ == f"macrostat.models.{name}.{module}"
+        found = importlib.import_module(cls.__module__)
+        assert getattr(found, cls.__name__) is cls is getattr(package, cls.__name__)
+    names = [f"{part}{name}" for part in ("Behavior", "Parameters", "Scenarios", "Variables", "")]
+    assert [cls.__name__ for cls in classes] == names
+    assert package.__all__ == names
+
+
+def test_import_statements():
+    from macrostat.models.GL06SIM import GL06SIM  # type: ignore[import-not-found]
+    from macrostat.models.GL06SIM.behavior import (  # type: ignore[import-not-found]
+        BehaviorGL06SIM,
+    )
+
+    assert GL06SIM().behavior is BehaviorGL06SIM
+
+
+def test_unknown_names():
+    for call in (get_model, get_model_classes):
+        with pytest.raises(ValueError, match=r"unavailable model: ZZ\nAvailable models: .*GL06SIM"):
+            call("ZZ")
+    for missing in ("macrostat.models.ZZ", "macrostat.models.GL06SIM.zz"):
+        with pytest.raises(ModuleNotFoundError):
+            importlib.import_module(missing)
+    with pytest.raises(AttributeError):
+        macrostat.models.ZZ  # noqa: B018
+
+
+def test_the_finder_is_installed_once_and_answers_for_models_only():
+    assert _serve.install() is _serve.install()
+    assert sum(isinstance(finder, _serve.Finder) for finder in sys.meta_path) == 1
+    finder = _serve.install()
+    for other in ("json", "macrostat", "macrostat.core", "macrostat.models._library", "GL06SIM"):
+        assert finder.find_spec(other) is None
+
+
+def run(code: str, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+def test_importing_is_cheap():
+    heavy = "import sys, macrostat, macrostat.models; print([m for m in {!r} if m in sys.modules])"
+    assert run(heavy.format(["torch", "jax", "pandas", "macrostat_jax"])) == "[]"
+
+
+def test_pickles_in_another_process(tmp_path: Path):
+    model = get_model("GL06PC")(parameters={"TaxRate": 0.25})
+    expected = model.simulate()["Wealth"][-1].item()
+    (tmp_path / "m.pkl").write_bytes(pickle.dumps((model, get_model_classes("GL06PC"))))
+    code = (
+        "import pickle, sys; m, c = pickle.load(open(sys.argv[1], 'rb'));"
+        "print(m.simulate()['Wealth'][-1].item(), isinstance(m, c.Model))"
+    )
+    assert run(code, str(tmp_path / "m.pkl")) == f"{expected} True"
+
+
+# A user's own, in a directory -----------------------------------------------------------------
+
+OWN = {
+    "parameters": """
+from macrostat.core import Parameters
+
+class ParametersOWN(Parameters):
+    def get_default_parameters(self):
+        entry = {"lower bound": 0.0, "upper bound": 1.0, "unit": ".", "notation": "g"}
+        return {"g": {"value": 0.5, **entry}}
+""",
+    "scenarios": "from macrostat.core import Scenarios as ScenariosOWN\n",
+    "variables": """
+from macrostat.core import Variables
+
+class VariablesOWN(Variables):
+    def get_default_variables(self):
+        return {"x": {"sectors": ["A"]}}
+""",
+    "behavior": """
+import torch
+from macrostat.core import Behavior
+from macrostat.models.OWN.parameters import ParametersOWN
+
+class BehaviorOWN(Behavior):
+    def initialize(self):
+        self.state["x"] = torch.ones(1)
+
+    def step(self, t, scenario, params):
+        self.state["x"] = params["g"] * self.prior["x"]
+""",
+    "own": """
+from macrostat.core import Model
+from .behavior import BehaviorOWN
+from .parameters import ParametersOWN
+from .variables import VariablesOWN
+
+class OWN(Model):
+    parameters_class, variables_class = ParametersOWN, VariablesOWN
+
+    def __init__(self, **kwargs):
+        super().__init__(behavior=BehaviorOWN, **kwargs)
+""",
+    "__init__": "from .own import OWN\n",
+}
+
+
+def write_package(folder: Path, factor: float = 0.5) -> None:
+    folder.mkdir(parents=True)
+    for name, text in OWN.items():
+        (folder / f"{name}.py").write_text(text.replace("0.5", str(factor)))
+
+
+def test_a_model_in_a_directory(tmp_path: Path):
+    write_package(tmp_path / "first" / "OWN")
+    write_package(tmp_path / "second" / "OWN", 0.25)
+    (tmp_path / "first" / "incomplete").mkdir()
+    assert get_available_models(tmp_path / "first") == ["OWN"]
+    first = get_model("OWN", tmp_path / "first")
+    assert first.__module__ == "macrostat.models.OWN.own"
+    assert first().simulate()["x"][12].item() == 0.25
+    assert get_model("OWN", str(tmp_path / "first")) is first
+    assert get_model_classes("OWN", tmp_path / "first").Behavior.__name__ == "BehaviorOWN"
+    assert get_model("OWN", tmp_path / "second")().simulate()["x"][12].item() == 0.0625
+    with pytest.raises(ValueError, match="unavailable model: GL06SIM\nAvailable models: OWN"):
+        get_model("GL06SIM", tmp_path / "first")
+    write_package(tmp_path / "third" / "GL06SIM")
+    (tmp_path / "third" / "GL06SIM" / "own.py").rename(tmp_path / "third/GL06SIM/gl06sim.py")
+    with pytest.raises(ValueError, match="GL06SIM is the name of a library model"):
+        get_model("GL06SIM", tmp_path / "third")
+
+
+# What they declare ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_declarations_are_the_published_ones(name: str):
+    facts = published(name)
+    model = get_model(name)()
+    assert model.parameters.hyper["timesteps"] == facts["timesteps"]
+    assert model.parameters.hyper["timesteps_initialization"] == facts["timesteps_initialization"]
+    assert model.parameters.hyper["sectors"] == facts["sectors"]
+    assert {
+        key: [info["value"], info["lower bound"], info["upper bound"], info["unit"]]
+        for key, info in model.parameters.values.items()
+    } == facts["parameters"]
+    assert {k: info["notation"] for k, info in model.parameters.values.items()} == facts["notation"]
+    first = {key: path[0].item() for key, path in model.scenarios.timeseries[0].items()}
+    assert first == pytest.approx(facts["series"])
+    assert list(first) == list(facts["series"])
+    assert list(model.variables.info) == list(facts["variables"])
+
+    def roles(sfc: list) -> set:
+        return {
+            (kind, sector if isinstance(sector, str) else tuple(sector)) for kind, sector in sfc
+        }
+
+    for key, sfc in facts["variables"].items():
+        assert roles(model.variables.info[key]["sfc"]) == roles(sfc)
+
+
+@pytest.mark.parametrize("name", register.names())
+def test_parts_construct_alone(name: str):
+    classes = get_model_classes(name)
+    for cls in classes[:4]:
+        cls()
+        if cls is not classes.Parameters:
+            cls(parameters=None)
+    assert classes.Behavior().variables.info == classes.Variables().info
+    model: Any = classes.Model()
+    assert model.definition is register.get(name)
+    assert model.name == name
+
+
+@pytest.mark.parametrize("name", register.names())
+def test_instances_share_nothing(name: str):
+    cls = get_model(name)
+    first, second = cls(), cls()
+    key = next(iter(first.parameters.values))
+    before = second.parameters[key]
+    first.parameters.values[key]["value"] = before + 0.01
+    first.parameters.hyper["timesteps"] = 3
+    first.scenarios.timeseries[0].clear()
+    first.variables.info.clear()
+    assert second.parameters[key] == before
+    assert second.parameters["timesteps"] == register.get(name).periods
+    assert second.variables.info and cls().variables.info
+    assert set(second.scenarios.timeseries[0]) == set(cls().scenarios.timeseries[0])
+
+
+def test_columns_of_tables():
+    model = get_model("GL06PC")()
+    model.simulate()
+    table = model.variables.to_pandas()
+    assert ("NationalIncome", "Macroeconomy") in table and ("Wealth", "Household") in table
+
+
+# What they compute ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", RECORDED)
+@pytest.mark.parametrize("case", range(3))
+def test_paths_are_the_published_ones(name: str, case: int):
+    recorded = published(name)["runs"][case]
+    model = get_model(name)(parameters=recorded["parameters"])
+    scenario = 0
+    if recorded["changes"]:
+        series = {key: path.clone() for key, path in model.scenarios.timeseries[0].items()}
+        for key, value in recorded["changes"].items():
+            series[key][recorded["from_row"] :] = value
+        model.scenarios.add_scenario(series, name="changes")
+        scenario = "changes"
+    path = model.simulate(scenario)
+    for key, values in recorded["path"].items():
+        # Declared there, and never computed: zero.
+        if key in NEVER_SET.get(name, ()):
+            continue
+        expected = torch.tensor(values).reshape(path[key].shape)
+        assert torch.allclose(path[key], expected, rtol=2e-5, atol=2e-4), key
+
+
+NEVER_SET = {
+    "GL06SIM": ("GovernmentDemand", "LabourEarnings", "Wages"),
+    "GL06SIMEX": ("Wages",),
+}
+
+
+@pytest.mark.parametrize("name", register.names())
+def test_shapes_and_dtypes(name: str):
+    model = get_model(name)(hyperparameters={"timesteps": 4})
+    path = model.simulate()
+    assert list(path) == list(model.variables.info)
+    for key, values in path.items():
+        assert values.shape == (5, *model.variables.shape(key))
+        assert values.dtype == torch.float32 and not values.requires_grad
+    assert model.variables.check_health()
+    assert len(model.variables.to_pandas()) == 5
+    wide = get_model(name)(hyperparameters={"timesteps": 4, "dtype": torch.float64}).simulate()
+    assert all(values.dtype == torch.float64 for values in wide.values())
+
+
+def eager(base: Any) -> type[Behavior]:
+    class Eager(base):
+        def step(self, t, scenario, params=None):
+            super().step(t, scenario, params)
+
+    return Eager
+
+
+@pytest.mark.parametrize("name", register.names())
+def test_an_override_runs_in_eager_torch_and_agrees(name: str):
+    classes = get_model_classes(name)
+    hyper = {"timesteps": 6, "dtype": torch.float64}
+    compiled: Any = classes.Model(hyperparameters=hyper)
+    own: Any = classes.Model(hyperparameters=hyper, behavior=eager(classes.Behavior))
+    classes_run = [model.behavior.runs_compiled() for model in (compiled, own)]
+    assert classes_run == [True, False]
+    a, b = compiled.get_model_training_instance(), own.get_model_training_instance()
+    paths = a(), b()
+    for key, values in paths[0].items():
+        assert torch.allclose(values, paths[1][key], atol=1e-10)
+    for behavior, path in zip((a, b), paths, strict=True):
+        torch.stack([values.sum() for values in path.values()]).sum().backward()
+        assert all(torch.equal(behavior.state[k], path[k][-1]) for k in path)
+    for key, leaf in a.params.items():
+        assert torch.allclose(leaf.grad, b.params[key].grad, rtol=1e-8)
+
+
+def test_an_override_changes_the_model():
+    base: Any = get_model_classes("GL06SIM").Behavior
+
+    class Doubled(base):
+        def initialize(self):
+            super().initialize()
+            self.state["HouseholdMoneyStock"] = torch.tensor([10.0])
+
+    model = get_model("GL06SIM")(behavior=Doubled)
+    assert model.simulate()["HouseholdMoneyStock"][0].item() == 10.0
+    model.behavior = base
+    assert model.simulate()["HouseholdMoneyStock"][0].item() == 0.0
+
+
+def test_a_function_on_an_instance_is_used():
+    behavior: Any = get_model("GL06SIM")().get_model_training_instance()
+
+    def step(t, scenario, params):
+        behavior.state["NationalIncome"] = scenario["GovernmentDemand"] * params["TaxRate"]
+
+    behavior.step = step
+    assert behavior()["NationalIncome"][-1].item() == pytest.approx(4.0)
+
+
+def test_health_notices_what_is_wrong(caplog: pytest.LogCaptureFixture):
+    model = get_model("GL06PC")()
+    path = model.simulate()
+    assert model.variables.check_health()
+    model.variables.set_timeseries({**path, "GovernmentBillStock": path["GovernmentBillStock"] + 1})
+    assert not model.variables.check_health()
+    assert "Instrument Bills does not sum to zero" in caplog.text
+
+
+def test_accounts_close():
+    model = get_model("GL06PC")()
+    model.simulate()
+    matrix = model.variables.transaction_matrix_actual(timestep=5)
+    assert np.allclose(matrix["Total"], 0, atol=1e-4)
+    assert np.allclose(matrix.loc["Total"].groupby(level=0).sum(), 0, atol=1e-4)
+    assert np.allclose(model.variables.balance_sheet_actual()["Total"], 0, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", register.names())
+def test_theoretical_steady_states(name: str):
+    model = get_model(name)(hyperparameters={"timesteps": 5})
+    if register.get(name).steady_state is None:
+        pytest.skip("none in closed form")
+    path = model.compute_theoretical_steady_state()
+    for key, values in path.items():
+        assert values.shape == (5, *model.variables.shape(key))
+        assert torch.equal(values, model.variables.timeseries[key])
+
+    base: Any = get_model_classes(name).Behavior
+
+    class PerStep(base):
+        def compute_theoretical_steady_state_per_step(self, t, scenario, params, **kwargs):
+            super().compute_theoretical_steady_state_per_step(t, scenario, params)
+
+    model.behavior = PerStep
+    for key, values in model.compute_theoretical_steady_state().items():
+        assert torch.allclose(values, path[key])
+
+
+def test_copies():
+    model = get_model("GL06PC")()
+    model.get_model_training_instance()()
+    twin = copy.deepcopy(model)
+    twin.parameters["TaxRate"] = 0.3
+    assert model.parameters["TaxRate"] == 0.2
+    assert torch.equal(
+        pickle.loads(pickle.dumps(model)).simulate()["Wealth"], model.simulate()["Wealth"]
+    )
