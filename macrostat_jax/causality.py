@@ -8,7 +8,6 @@ one of them is wrong: a test over all models asks that they do not.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import re
 from typing import Any
 
@@ -60,24 +59,31 @@ def _through(equation: Any, arguments: list[Sources]) -> list[Sources]:
     name, details = equation.primitive.name, equation.params
     if name == "cond":
         predicate, *operands = arguments
-        branches = [_follow(branch.jaxpr, operands) for branch in details["branches"]]
+        branches = [_follow(_open(branch), operands) for branch in details["branches"]]
         return [predicate.union(*results) for results in zip(*branches, strict=True)]
     if name == "scan":
-        fixed, carried = details["num_consts"], details["num_consts"] + details["num_carry"]
-        body = functools.partial(_follow, details["jaxpr"].jaxpr)
-        carry, rest = arguments[fixed:carried], arguments[carried:]
+        body = _open(details["jaxpr"])
+        # How many arguments are carried is written differently in every jax version; that only
+        # what is scanned over loses an axis on its way into or out of the body is not.
+        carried = _same_rank(equation.outvars, body.outvars)
+        whole = _same_rank(equation.invars, body.invars)
+        fixed, carry, rest = (
+            arguments[: whole - carried],
+            arguments[whole - carried : whole],
+            arguments[whole:],
+        )
         while True:
-            results = body([*arguments[:fixed], *carry, *rest])
-            grown = [a | b for a, b in zip(carry, results[: len(carry)], strict=True)]
+            results = _follow(body, [*fixed, *carry, *rest])
+            grown = [a | b for a, b in zip(carry, results[:carried], strict=True)]
             if grown == carry:
-                return [*carry, *results[len(carry) :]]
+                return [*carry, *results[carried:]]
             carry = grown
     if name == "while":
         first, second = details["cond_nconsts"], details["cond_nconsts"] + details["body_nconsts"]
         asked, used, carry = arguments[:first], arguments[first:second], arguments[second:]
         while True:
-            (ends,) = _follow(details["cond_jaxpr"].jaxpr, [*asked, *carry])
-            results = _follow(details["body_jaxpr"].jaxpr, [*used, *carry])
+            (ends,) = _follow(_open(details["cond_jaxpr"]), [*asked, *carry])
+            results = _follow(_open(details["body_jaxpr"]), [*used, *carry])
             grown = [a | b | ends for a, b in zip(carry, results, strict=True)]
             if grown == carry:
                 return carry
@@ -88,15 +94,24 @@ def _through(equation: Any, arguments: list[Sources]) -> list[Sources]:
     return [frozenset().union(*arguments)] * len(equation.outvars)
 
 
+def _open(program: Any) -> Jaxpr:
+    return program.jaxpr if isinstance(program, ClosedJaxpr) else program
+
+
+def _same_rank(outside: Any, inside: Any) -> int:
+    """How many atoms of a scan have the same rank outside and inside its body."""
+    pairs = zip(outside, inside, strict=True)
+    return sum(len(a.aval.shape) == len(b.aval.shape) for a, b in pairs)
+
+
 def _called(equation: Any) -> Jaxpr | None:
     """The one program that a call (jit, checkpoint, custom_jvp, ...) runs on just its arguments."""
     programs = [p for p in equation.params.values() if isinstance(p, (Jaxpr, ClosedJaxpr))]
-    if len(programs) != 1:
+    if len(programs) != 1 or equation.primitive.name not in _CALLS:
         return None
-    inner = programs[0].jaxpr if isinstance(programs[0], ClosedJaxpr) else programs[0]
+    inner = _open(programs[0])
     fits = len(inner.invars) == len(equation.invars) and len(inner.outvars) == len(equation.outvars)
-    is_call = equation.primitive.name in _CALLS
-    return inner if fits and is_call else None
+    return inner if fits else None
 
 
 _CALLS = {

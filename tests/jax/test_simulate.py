@@ -242,12 +242,13 @@ def test_transforms_by_the_user_agree():
     step = 1e-5
     central = (income(0.2 + step) - income(0.2 - step)) / (2 * step)
     np.testing.assert_allclose(forward, central, rtol=1e-6)
-    assert np.isfinite(jax.hessian(lambda rate: income(rate)[-1])(0.2))
-    scanned = jax.lax.map(income, rates)
-    np.testing.assert_allclose(scanned, batch, rtol=1e-13)
+    curvature = jax.hessian(lambda rate: income(rate)[-1])(0.2)
+    slope = jax.grad(lambda rate: income(rate)[-1])
+    central = (slope(0.2 + step) - slope(0.2 - step)) / (2 * step)
+    np.testing.assert_allclose(curvature, central, rtol=1e-6)
 
 
-@pytest.mark.parametrize("periods", [1, 3, 4, 10, 16, 30])
+@pytest.mark.parametrize("periods", [3, 10, 16])
 def test_checkpoint_changes_neither_values_nor_gradients(periods):
     params = jax.tree.map(jnp.asarray, PC.params())
 

@@ -12,7 +12,7 @@ import pytest
 
 from macrostat_jax import smooth
 
-SHARPNESS = (0.5, 1.0, 10.0, 1e3)
+SHARPNESS = (0.5, 10.0, 1e3)
 VALUES = (-30.0, -1.0, -0.1, 0.0, 0.1, 0.5, 20.0, 30.0)
 
 
@@ -95,7 +95,8 @@ def test_values_and_gradients_are_finite_at_the_extremes(name, sharpness, dtype)
     for mode in (jax.jacrev, jax.jacfwd):
         slopes = jax.jit(jax.vmap(mode(lambda a, b: function(a, b, sharpness), argnums=(0, 1))))
         assert np.all(np.isfinite(slopes(a, b)))
-    assert np.all(np.isfinite(jax.vmap(lambda a, b: function(a, b, sharpness))(a, b)))
+    values = jax.jit(jax.vmap(lambda a, b: function(a, b, sharpness)))(a, b)
+    assert np.all(np.isfinite(values))
 
 
 def test_what_overflows_when_written_out_is_finite(float32):
@@ -144,7 +145,8 @@ def test_straight_through_is_exact_in_value_and_smooth_in_derivative(dtype):
 def test_gumbel_softmax_draws_with_the_right_probabilities(dtype):
     logits = jnp.log(jnp.asarray([0.2, 0.3, 0.5], dtype))
     keys = jax.random.split(jax.random.key(0), 20_000)
-    hard = jax.vmap(lambda key: smooth.gumbel_softmax(key, logits, 0.5, hard=True))(keys)
+    draw = jax.jit(jax.vmap(lambda key: smooth.gumbel_softmax(key, logits, 0.5, hard=True)))
+    hard = draw(keys)
     assert hard.dtype == dtype and set(np.unique(hard)) == {0.0, 1.0}
     # Five standard errors of a mean of 20,000 draws.
     np.testing.assert_allclose(jnp.mean(hard, axis=0), [0.2, 0.3, 0.5], atol=5 * 0.5 / 141)
