@@ -75,25 +75,22 @@ class Model:
         if log_file is not None:
             _log_to(log_file, log_level)
 
-    def _instance(self, scenario: int | str, args: tuple, kwargs: dict[str, Any]) -> Behavior:
+    def _instance(self, scenario: int | str, kwargs: dict[str, Any]) -> Behavior:
         behavior = self.behavior(
             self.parameters,
             self.scenarios,
             self.variables,
-            *args,
             scenario=self.scenarios.find(scenario),
             **kwargs,
         )
         return behavior.to(self.parameters["device"])
 
-    def simulate(
-        self, scenario: int | str = 0, *args: Any, **kwargs: Any
-    ) -> dict[str, torch.Tensor]:
+    def simulate(self, scenario: int | str = 0, **kwargs: Any) -> dict[str, torch.Tensor]:
         """Runs a scenario, without gradients.
 
         Args:
             scenario: its number or name.
-            args, kwargs: for the behavior's constructor.
+            kwargs: for the behavior's constructor, for instance `debug=True`.
 
         Returns:
             Variable -> tensor of shape (timesteps + 1, n). Row 0 is the initial state.
@@ -101,25 +98,23 @@ class Model:
         Raises:
             KeyError, ValueError: an unknown number or name.
         """
-        self.behavior_instance = self._instance(scenario, args, kwargs)
+        self.behavior_instance = self._instance(scenario, kwargs)
         with torch.no_grad():
             return self.behavior_instance.forward()
 
-    def get_model_training_instance(
-        self, scenario: int | str = 0, *args: Any, **kwargs: Any
-    ) -> Behavior:
+    def get_model_training_instance(self, scenario: int | str = 0, **kwargs: Any) -> Behavior:
         """A behavior whose `forward()` is differentiable in its `params`; arguments as above."""
-        return self._instance(scenario, args, kwargs).train()
+        return self._instance(scenario, kwargs).train()
 
     def compute_theoretical_steady_state(
-        self, scenario: int | str = 0, *args: Any, **kwargs: Any
+        self, scenario: int | str = 0, **kwargs: Any
     ) -> dict[str, torch.Tensor]:
         """The steady state that belongs to each period of a scenario; arguments as above.
 
         Returns:
             Variable -> tensor of shape (timesteps, n), which is in `variables.timeseries` too.
         """
-        behavior = self._instance(scenario, args, kwargs)
+        behavior = self._instance(scenario, kwargs)
         with torch.no_grad():
             return behavior.compute_theoretical_steady_state()
 

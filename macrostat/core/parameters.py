@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,8 @@ import torch
 
 from . import _parameter_files as files
 from . import constraints as _constraints
+from ._checks import BoundaryError as BoundaryError
+from ._checks import check_data, check_order, check_value, number, require
 from ._dtype import output_dtype
 from .constraints import ConstraintResolver, LinearConstraint
 
@@ -34,14 +35,6 @@ OPTIONAL_HYPERPARAMETERS = frozenset(
     }
 )
 """What the core reads if it is there: always accepted, declared or not."""
-
-
-class BoundaryError(ValueError):
-    """Bounds that are missing or contradict themselves, or a value outside of them."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.message = message
 
 
 class Parameters:
@@ -84,10 +77,10 @@ class Parameters:
         self._take_values(parameters or {}, bounds or {})
         self.update_hyper(hyperparameters or {})
         for name, entry in (data_parameters or {}).items():
-            _require(name, self.data, "data parameter")
+            require(name, self.data, "data parameter")
             self.data[name].update(entry if isinstance(entry, Mapping) else {"value": entry})
         for entry in self.values.values():
-            entry["value"] = _number(entry.get("value"))
+            entry["value"] = number(entry.get("value"))
         for entry in self.data.values():
             entry["value"] = self._tensor(entry["value"])
         self.verify_bounds()
@@ -99,21 +92,21 @@ class Parameters:
         declared = bool(self.values)
         for name, entry in given.items():
             if declared:
-                _require(name, self.values, "parameter")
+                require(name, self.values, "parameter")
             target = self.values.setdefault(name, {"unit": ".", "notation": name})
             target.update(entry if isinstance(entry, Mapping) else {"value": entry})
             if "value" not in target:
                 raise ValueError(f"Parameter {name!r} has no value.")
             self._needed_bounds.add(name)
         for name, (low, high) in bounds.items():
-            _require(name, self.values, "parameter")
+            require(name, self.values, "parameter")
             self.values[name].update({"lower bound": low, "upper bound": high})
 
     def update_hyper(self, hyperparameters: Mapping[str, Any]) -> None:
         """Changes hyperparameters; one that neither class nor core knows is a `KeyError`."""
         for name in hyperparameters:
             if name not in OPTIONAL_HYPERPARAMETERS:
-                _require(name, self.hyper, "hyperparameter")
+                require(name, self.hyper, "hyperparameter")
         self.hyper.update(hyperparameters)
 
     # What a model declares --------------------------------------------------------------------
@@ -157,12 +150,12 @@ class Parameters:
         The value of a parameter that a constraint derives lasts until the next export only.
         """
         if key in self.values:
-            number = _number(value)
-            self._check_value(key, number, self.values[key])
-            self.values[key]["value"] = number
+            value = number(value)
+            self._check_value(key, value, self.values[key])
+            self.values[key]["value"] = value
         elif key in self.data:
             tensor = self._tensor(value)
-            _check_data(key, {**self.data[key], "value": tensor})
+            check_data(key, {**self.data[key], "value": tensor})
             self.data[key]["value"] = tensor
         elif key in self.hyper or key in OPTIONAL_HYPERPARAMETERS:
             self.hyper[key] = value
@@ -227,19 +220,19 @@ class Parameters:
             KeyError: an unknown parameter. BoundaryError: lower above upper, or bounds that exclude
                 the present value; the bounds then stay as they were.
         """
-        _require(key, self.values, "parameter")
+        require(key, self.values, "parameter")
         low, high = value
         info = {**self.values[key], "lower bound": low, "upper bound": high}
-        _check_order(f"Parameter {key}", low, high)
+        check_order(f"Parameter {key}", low, high)
         self._check_value(key, info["value"], info)
         self.values[key] = info
 
     def set_notation(self, key: str, value: str) -> None:
-        _require(key, self.values, "parameter")
+        require(key, self.values, "parameter")
         self.values[key]["notation"] = value
 
     def set_unit(self, key: str, value: str) -> None:
-        _require(key, self.values, "parameter")
+        require(key, self.values, "parameter")
         self.values[key]["unit"] = value
 
     # Checks -----------------------------------------------------------------------------------
@@ -255,18 +248,18 @@ class Parameters:
         if missing:
             raise BoundaryError(f"Missing bounds for parameters: {sorted(missing)}.")
         for name, info in self.values.items():
-            _check_order(f"Parameter {name}", info["lower bound"], info["upper bound"])
+            check_order(f"Parameter {name}", info["lower bound"], info["upper bound"])
         for name, info in self.data.items():
             low, high = info.get("lower_bound"), info.get("upper_bound")
             if low is not None and high is not None:
-                _check_order(f"Data parameter {name}", low, high)
+                check_order(f"Data parameter {name}", low, high)
 
     def verify_parameters(self) -> None:
         """Raises `BoundaryError` where a value is not within its bounds."""
         for name, info in self.values.items():
             self._check_value(name, info["value"], info)
         for name, info in self.data.items():
-            _check_data(name, info)
+            check_data(name, info)
 
     def verify_constraints(self) -> None:
         """Raises `ConstraintError` where constraints contradict each other or the parameters."""
@@ -291,13 +284,8 @@ class Parameters:
             self.values[constraint.derived_param]["value"] = constraint.implied(self.values)
 
     def _check_value(self, name: str, value: float, info: Mapping[str, Any]) -> None:
-        low, high = info["lower bound"], info["upper bound"]
         derived = any(name == constraint.derived_param for constraint in self.get_constraints())
-        slack = _constraints.ROUNDING if derived else 0.0
-        if not low - slack <= value <= high + slack:
-            raise BoundaryError(
-                f"Parameter {name} has invalid value: {value} (bounds: {low}, {high})."
-            )
+        check_value(name, value, info, _constraints.ROUNDING if derived else 0.0)
 
     # Tensors ----------------------------------------------------------------------------------
 
@@ -393,7 +381,7 @@ class Parameters:
             KeyError: an unknown data parameter. ValueError: a table of another shape.
             BoundaryError: values outside its bounds.
         """
-        _require(name, self.data, "data parameter")
+        require(name, self.data, "data parameter")
         # As text first: pandas' own conversion may be off in the last digit.
         table = pd.read_csv(file_path, index_col=index_col, header=header, dtype=str).astype(float)
         expected = tuple(self.data[name]["value"].shape)
@@ -423,35 +411,3 @@ class Parameters:
                 logger.warning("File not found for data parameter '%s': %s", name, path)
                 continue
             self.load_data_parameter_from_file(name, path, **csv_kwargs)
-
-
-def _require(name: str, known: Mapping[str, Any], kind: str) -> None:
-    if name not in known:
-        there = ", ".join(known) or "none"
-        raise KeyError(f"{kind.capitalize()} {name!r} not found. There are: {there}.")
-
-
-def _number(value: Any) -> float | int:
-    """A Python number; NumPy and torch scalars are unwrapped."""
-    if isinstance(value, np.generic | np.ndarray | torch.Tensor) and math.prod(value.shape) == 1:
-        value = value.item()
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"A parameter's value must be a number, not {value!r}.")
-    return value
-
-
-def _check_order(what: str, low: float, high: float) -> None:
-    if not low <= high:
-        raise BoundaryError(f"{what} has invalid bounds: ({low}, {high}).")
-
-
-def _check_data(name: str, info: Mapping[str, Any]) -> None:
-    low, high, tensor = info.get("lower_bound"), info.get("upper_bound"), info["value"]
-    if low is not None and not bool((tensor >= low).all()):
-        raise BoundaryError(
-            f"Data parameter {name} has values below lower bound {low} (min: {tensor.min():.6g})."
-        )
-    if high is not None and not bool((tensor <= high).all()):
-        raise BoundaryError(
-            f"Data parameter {name} has values above upper bound {high} (max: {tensor.max():.6g})."
-        )

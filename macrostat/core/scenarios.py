@@ -70,7 +70,7 @@ class Scenarios:
         horizon = self.parameters["timesteps"]
         series = {}
         for key, value in self.get_default_scenario_values().items():
-            row = torch.as_tensor(value, dtype=output_dtype(self.parameters.hyper))
+            row = _tensor(value).to(output_dtype(self.parameters.hyper))
             row = row.reshape(1) if row.dim() == 0 else row
             series[key] = row.expand(horizon, *row.shape).clone()
         return series
@@ -152,9 +152,7 @@ class Scenarios:
         self.timeseries[number], self.info[number] = series, info
 
     def _splice(self, key: str, path: torch.Tensor, value: Any) -> None:
-        if not isinstance(value, torch.Tensor):
-            value = np.array(value, dtype=float)
-        value = torch.as_tensor(value, dtype=path.dtype).detach().to(path.device)
+        value = _tensor(value).detach().to(path)
         room, shape = path[self.trigger :], path.shape[1:]
         if value.dim() == 0 or (value.shape == shape and shape != (1,)):
             room[...] = value
@@ -265,6 +263,13 @@ class Scenarios:
         self.timeseries, self.info = timeseries, details
         self.calibration_variables = list(content.get("CalibrationVariables", []))
         self.verify_scenario_info()
+
+
+def _tensor(value: Any) -> torch.Tensor:
+    """Numbers, lists, arrays and frames as a tensor of its own memory, in full precision."""
+    if isinstance(value, torch.Tensor):
+        return value
+    return torch.from_numpy(np.array(value, dtype=float))
 
 
 def _plain(label: Any) -> Any:

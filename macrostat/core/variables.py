@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
@@ -374,11 +375,14 @@ class Variables:
 
 
 def detached(tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """Tensors, or lists of tensors, without their graph."""
-    return {
-        name: [v.detach() for v in value] if isinstance(value, list) else value.detach()
-        for name, value in tensors.items()
-    }
+    """Tensors, or lists of tensors, without their graph; what cannot be read any more is left out."""
+    found = {}
+    for name, value in tensors.items():
+        # A run inside torch.vmap leaves tensors that are dead once it is over.
+        with contextlib.suppress(RuntimeError):
+            is_list = isinstance(value, list)
+            found[name] = [v.detach() for v in value] if is_list else value.detach()
+    return found
 
 
 def _frame(path: torch.Tensor, labels: list) -> pd.DataFrame:

@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from macrostat_jax import Model as Definition
+
     from ..core import Behavior, Model, Parameters, Scenarios, Variables
 
 PACKAGE = "macrostat.models"
@@ -105,12 +107,18 @@ class Loader(importlib.abc.Loader):
 
 @functools.cache
 def make_classes(name: str) -> ModelClasses:
-    """The classes of a registered model, derived from its declaration."""
+    """The classes of a registered model, made once."""
     from macrostat_jax import models
 
+    return derive(models.get(name))
+
+
+def derive(definition: Definition) -> ModelClasses:
+    """The torch classes of any declaration."""
+    from . import _declared as declared
     from . import _library as library
 
-    definition = models.get(name)
+    name = definition.name
 
     def make(base: type, kind: str, **members: object) -> type:
         module = kind.lower() or name.lower()
@@ -126,9 +134,9 @@ def make_classes(name: str) -> ModelClasses:
             },
         )
 
-    parameters = make(library.LibraryParameters, "Parameters")
-    scenarios = make(library.LibraryScenarios, "Scenarios", parameters_class=parameters)
-    variables = make(library.LibraryVariables, "Variables", parameters_class=parameters)
+    parameters = make(declared.LibraryParameters, "Parameters")
+    scenarios = make(declared.LibraryScenarios, "Scenarios", parameters_class=parameters)
+    variables = make(declared.LibraryVariables, "Variables", parameters_class=parameters)
     parts = {
         "parameters_class": parameters,
         "scenarios_class": scenarios,

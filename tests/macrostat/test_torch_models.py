@@ -386,6 +386,23 @@ def test_theoretical_steady_states(name: str):
         assert torch.allclose(values, path[key])
 
 
+def test_copies_after_functional_transforms():
+    """They leave tensors that belong to a transform that is over."""
+    model = get_model("GL06SIM")(hyperparameters={"timesteps": 4})
+    behavior = model.get_model_training_instance()
+
+    def income(rate: torch.Tensor) -> torch.Tensor:
+        path = torch.func.functional_call(behavior, {"params.TaxRate": rate}, ())
+        return path["NationalIncome"][-1, 0]
+
+    rates = torch.tensor([0.2, 0.3])
+    for transform in (torch.func.jacrev(income), torch.func.jacfwd(income)):
+        slopes = torch.stack([transform(rate) for rate in rates])
+        copy.deepcopy(model)
+    assert torch.allclose(torch.vmap(torch.func.grad(income))(rates), slopes)
+    assert torch.equal(copy.deepcopy(model).simulate()["Wages"], model.simulate()["Wages"])
+
+
 def test_copies():
     model = get_model("GL06PC")()
     model.get_model_training_instance()()

@@ -1,0 +1,56 @@
+"""Checks of single parameters: known names, numbers, bounds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+
+class BoundaryError(ValueError):
+    """Bounds that are missing or contradict themselves, or a value outside of them."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+def require(name: str, known: Mapping[str, Any], kind: str) -> None:
+    if name not in known:
+        there = ", ".join(known) or "none"
+        raise KeyError(f"{kind.capitalize()} {name!r} not found. There are: {there}.")
+
+
+def number(value: Any) -> float | int:
+    """A Python number; NumPy and torch scalars are unwrapped."""
+    if isinstance(value, np.generic | np.ndarray | torch.Tensor) and math.prod(value.shape) == 1:
+        value = value.item()
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"A parameter's value must be a number, not {value!r}.")
+    return value
+
+
+def check_order(what: str, low: float, high: float) -> None:
+    if not low <= high:
+        raise BoundaryError(f"{what} has invalid bounds: ({low}, {high}).")
+
+
+def check_value(name: str, value: float, info: Mapping[str, Any], slack: float) -> None:
+    low, high = info["lower bound"], info["upper bound"]
+    if not low - slack <= value <= high + slack:
+        raise BoundaryError(f"Parameter {name} has invalid value: {value} (bounds: {low}, {high}).")
+
+
+def check_data(name: str, info: Mapping[str, Any]) -> None:
+    low, high, tensor = info.get("lower_bound"), info.get("upper_bound"), info["value"]
+    if low is not None and not bool((tensor >= low).all()):
+        raise BoundaryError(
+            f"Data parameter {name} has values below lower bound {low} (min: {tensor.min():.6g})."
+        )
+    if high is not None and not bool((tensor <= high).all()):
+        raise BoundaryError(
+            f"Data parameter {name} has values above upper bound {high} (max: {tensor.max():.6g})."
+        )

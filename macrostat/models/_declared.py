@@ -1,0 +1,289 @@
+"""Parameters, scenarios and variables of a library model, derived from its declaration.
+
+A declared field is a parameter `X`; a field over sectors is one parameter `S.X` per sector S; a field
+over anything else (agents, industries of a data set) is a data parameter.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from macrostat_jax import Field, accounts
+from macrostat_jax import Model as Definition
+
+from ..core import LinearConstraint, Parameters, Scenarios, Variables, _accounts
+from ..core._dtype import output_dtype
+from ._conventions import COLUMNS, HYPERPARAMETERS
+
+logger = logging.getLogger(__name__)
+
+SECTOR = "sector"
+"""The name of the axes whose labels are sectors."""
+
+
+def _over_sectors(field: Field) -> bool:
+    return bool(field.axes) and all(axis.name == SECTOR and axis.labels for axis in field.axes)
+
+
+def _scalars(field: Field) -> list[str]:
+    """The parameters that a field stands for, in the order of its elements."""
+    names = [field.name]
+    for axis in reversed(field.axes):
+        names = [f"{slot}.{name}" for slot in axis.slots for name in names]
+    return names
+
+
+def tensor_name(name: str) -> str:
+    return name.replace(".", "_")
+
+
+def _sector(account: str | tuple[str, str]) -> str:
+    return account if isinstance(account, str) else account[0]
+
+
+def _sectors(definition: Definition) -> list[str]:
+    """The sectors that the variables name, in order; the economy as a whole if there is no other."""
+    found: dict[str, None] = {}
+    for field in definition.State.fields.values():
+        named = (field.sector, field.pays, field.gets, field.asset, field.liability)
+        found |= dict.fromkeys(_sector(account) for account in named if account)
+    return [name for name in found if name != "Macroeconomy"] or ["Macroeconomy"]
+
+
+class LibraryParameters(Parameters):
+    """Parameters of a library model."""
+
+    definition: ClassVar[Definition]
+
+    def get_default_parameters(self) -> dict[str, dict[str, Any]]:
+        found = {}
+        for field in self.definition.Params.fields.values():
+            if field.axes and not _over_sectors(field):
+                continue
+            values = np.broadcast_to(np.asarray(field.default, float), field.shape).reshape(-1)
+            for name, value in zip(_scalars(field), values.tolist(), strict=True):
+                found[name] = {
+                    "lower bound": field.bounds[0],
+                    "upper bound": field.bounds[1],
+                    "notation": field.symbol,
+                    "unit": field.unit,
+                    "value": value,
+                }
+        return found
+
+    def get_default_hyperparameters(self) -> dict[str, Any]:
+        hyper = super().get_default_hyperparameters()
+        hyper["timesteps"] = self.definition.periods
+        hyper["timesteps_initialization"] = 1
+        hyper["scenario_trigger"] = self.definition.trigger
+        hyper["sectors"] = _sectors(self.definition)
+        axes = [axis for field in self.definition.Params.fields.values() for axis in field.axes]
+        if labels := {axis.labels for axis in axes if axis.name == SECTOR}:
+            if len(labels) > 1 or sorted(*labels) != list(*labels):
+                raise ValueError(
+                    f"{self.definition.name}: all axes named {SECTOR!r} must have the same labels, "
+                    f"in sorted order, not {sorted(labels)}."
+                )
+            hyper["vector_sectors"] = list(*labels)
+        return hyper | HYPERPARAMETERS.get(self.definition.name, {})
+
+    def get_default_data_parameters(self) -> dict[str, dict[str, Any]]:
+        return {
+            field.name: {
+                "value": np.broadcast_to(np.asarray(field.default, float), field.shape).copy(),
+                "lower_bound": field.bounds[0],
+                "upper_bound": field.bounds[1],
+                "unit": field.unit,
+                "notation": field.symbol,
+            }
+            for field in self.definition.Params.fields.values()
+            if field.axes and not _over_sectors(field)
+        }
+
+    def get_constraints(self) -> tuple[LinearConstraint, ...]:
+        return _constraints(self.definition)
+
+
+@functools.lru_cache(maxsize=256)
+def _constraints(definition: Definition) -> tuple[LinearConstraint, ...]:
+    """The declared constraints by public names; one over whole fields holds for each element."""
+    found = []
+    for constraint in definition.constraints:
+        columns = [_referenced(definition, name) for name in constraint.names]
+        for names in zip(*columns, strict=True):
+            found.append(LinearConstraint(names, constraint.total))
+    return tuple(found)
+
+
+def _referenced(definition: Definition, reference: str) -> list[str]:
+    """The parameters that `key`, or the element `key[i]`, stands for."""
+    match = re.fullmatch(r"(\w+)\[(\d+)\]", reference)
+    key = match[1] if match else reference
+    names = _scalars(definition.Params.fields[key])
+    return [names[int(match[2])]] if match else names
+
+
+class LibraryScenarios(Scenarios):
+    """Scenarios of a library model: its default one, those of the user, its named ones."""
+
+    definition: ClassVar[Definition]
+    parameters_class: ClassVar[type[LibraryParameters]]
+
+    def __init__(
+        self,
+        parameters: Parameters | None = None,
+        scenarios: Mapping[str, Mapping[str, Any]] | None = None,
+        scenario_info: Mapping[int, dict[str, Any]] | None = None,
+        calibration_variables: Sequence[str] | None = None,
+    ) -> None:
+        parameters = self.parameters_class() if parameters is None else parameters
+        super().__init__(parameters, scenarios, scenario_info, calibration_variables)
+        for name, series in self.definition.scenarios.items():
+            changes: dict[str, Any] = {}
+            for label, value in series.items():
+                changes |= self._series(label, value)
+            self.add_scenario(changes, name=name)
+
+    def get_default_scenario_values(self) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for field in self.definition.Scenario.fields.values():
+            default = np.broadcast_to(np.asarray(field.default, float), field.shape)
+            values[tensor_name(field.name)] = default.copy() if field.shape else float(default)
+        labels = dict.fromkeys(self.definition.shock_series)
+        for series in self.definition.scenarios.values():
+            labels |= dict.fromkeys(label for label in series if not self._is_exogenous(label))
+        for label in labels:
+            values |= self._series(label, 1.0 if label.endswith("_multiply") else 0.0)
+        return values
+
+    def _is_exogenous(self, label: str) -> bool:
+        fields = self.definition.Scenario.fields
+        return label in fields or any(field.name == label for field in fields.values())
+
+    def _series(self, label: str, value: Any) -> dict[str, Any]:
+        """A declared series by public names; a shock to a field over sectors is one per sector."""
+        if self._is_exogenous(label):
+            fields = self.definition.Scenario.fields
+            return {tensor_name(fields[self.definition.Scenario.key_of(label)].name): value}
+        key, kind = self.definition.split_shock(label)
+        field = self.definition.Params.fields[key]
+        if not field.shape:
+            return {f"{tensor_name(field.name)}_{kind}": value}
+        array = np.asarray(value, float)
+        lead = array.shape[: max(array.ndim - len(field.shape), 0)]
+        columns = np.broadcast_to(array, (*lead, *field.shape)).reshape(*lead, -1)
+        names = [f"{tensor_name(name)}_{kind}" for name in _scalars(field)]
+        return {name: columns[..., i] for i, name in enumerate(names)}
+
+
+class LibraryVariables(Variables):
+    """Variables of a library model."""
+
+    definition: ClassVar[Definition]
+    parameters_class: ClassVar[type[LibraryParameters]]
+
+    def __init__(
+        self,
+        variable_info: dict[str, dict[str, Any]] | None = None,
+        timeseries: Mapping[str, torch.Tensor] | None = None,
+        parameters: Parameters | Mapping[str, Any] | None = None,
+    ) -> None:
+        if not isinstance(parameters, Parameters):
+            parameters = self.parameters_class(parameters=parameters)
+        super().__init__(variable_info, timeseries, parameters)
+
+    def get_default_variables(self) -> dict[str, dict[str, Any]]:
+        return {
+            field.name: {
+                "notation": _notation(field.symbol),
+                "unit": field.unit,
+                "history": 0,
+                "sectors": _columns(self.definition.name, field),
+                "sfc": _roles(field),
+            }
+            for field in self.definition.State.fields.values()
+        }
+
+    def check_health(self) -> bool:
+        """Whether the results are finite and all accounts of the model sum to zero.
+
+        What is wrong is logged. Tolerance: the rounding of the results' dtype, relative to the
+        largest entry of the account.
+        """
+        path = self._record()
+        if path is None:
+            return super().check_health()
+        healthy = self._is_finite()
+        precision = torch.finfo(output_dtype(self.parameters.hyper)).eps
+        residuals = accounts.residuals(self.definition, path, relative=True)
+        for label, gaps in residuals.items():
+            gap = float(np.max(np.abs(np.asarray(gaps)), initial=0.0))
+            if not gap <= 4 * len(gaps) * precision:
+                logger.warning(
+                    "%s does not sum to zero: off by %g of its largest entry.", label, gap
+                )
+                healthy = False
+        return healthy
+
+    def _entries(self, group_io: bool) -> list[_accounts.Entry]:
+        # A payer may have got the same amount in the same period: interest that a central bank
+        # passes on. Without that row its column would not sum to zero.
+        found = super()._entries(group_io)
+        for field in self.definition.State.fields.values():
+            if field.received_from is not None and field.pays is not None:
+                row = {"sfc": [("Inflow", field.pays), ("Outflow", field.received_from)]}
+                info = {field.name: {**self.info.get(field.name, {}), **row}}
+                for entry in _accounts.entries(info, ()):
+                    found.append(entry._replace(item=f"{field.name}Received"))
+        return found
+
+    def _record(self) -> Any:
+        """The results as the declared record; None where variables were added or left out."""
+        series, fields = self.gather_timeseries(), self.definition.State.fields
+        if series.keys() != {field.name for field in fields.values()}:
+            return None
+        arrays = {name: path.detach().cpu().double().numpy() for name, path in series.items()}
+        return self.definition.State(
+            **{key: arrays[f.name].reshape(-1, *f.shape) for key, f in fields.items()}
+        )
+
+
+def _notation(symbol: str) -> str:
+    r"""The symbol with its time: `Y` is `Y(t)`, `r_{-1}\cdot B_{h,-1}` is `r(t-1)\cdot B_h(t-1)`."""
+    if not symbol:
+        return ""
+
+    def dated(factor: str) -> str:
+        if match := re.fullmatch(r"(.*)_\{(?:(.*),)?-1\}", factor):
+            subscript = match[2] or ""
+            subscript = f"{{{subscript}}}" if len(subscript) > 1 else subscript
+            return f"{match[1]}{'_' if subscript else ''}{subscript}(t-1)"
+        return f"{factor}(t)"
+
+    return r"\cdot ".join(dated(factor.strip()) for factor in symbol.split(r"\cdot"))
+
+
+def _columns(model: str, field: Field) -> list[Any]:
+    """The entry "sectors": the sector of a scalar, the labels of a vector over sectors, else sizes."""
+    if len(field.axes) == 1 and _over_sectors(field):
+        return list(field.axes[0].labels)
+    if field.axes:
+        return list(field.shape)
+    holder = field.pays or field.asset or field.liability or field.sector
+    return [COLUMNS.get(model, {}).get(field.name) or _sector(holder)]
+
+
+def _roles(field: Field) -> list[tuple[str, Any]]:
+    if field.role == "flow":
+        return [("Inflow", field.gets), ("Outflow", field.pays)]
+    if field.role == "stock":
+        sides = (("Asset", field.asset), ("Liability", field.liability))
+        return [(side, account) for side, account in sides if account]
+    return [("Index", field.sector)]
