@@ -198,6 +198,8 @@ def _sum(terms: list[tuple[int, Any]], relative: bool) -> Any:
 def _total(field: Field, record: Record) -> Any:
     """The field's array, summed over its own axes (the agents or industries that hold it)."""
     value = jnp.asarray(getattr(record, field.key))
+    if value.shape == ():  # a number, as `State.filled(0.0)` gives, fills the field's shape
+        value = jnp.broadcast_to(value, field.shape)
     return value.sum(axis=tuple(range(-len(field.shape), 0))) if field.shape else value
 
 
