@@ -11,6 +11,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from macrostat_jax._compile import disk_cache
+
 Indices = tuple[int, ...]
 
 
@@ -37,11 +39,18 @@ class Compiled:
         self._name = name
         # Unused arrays are kept because they say on which device to compute.
         self._compiled = jax.jit(owning, inline=True, keep_unused=True)
+        self._known: set[Any] = set()
         self._derived: dict[tuple[Any, ...], Compiled] = {}
         self._lock = threading.Lock()
 
     def __call__(self, *arrays: jax.Array) -> Any:
-        return self._compiled(*arrays)
+        signature = tuple((array.shape, array.dtype) for array in arrays)
+        if signature in self._known:
+            return self._compiled(*arrays)
+        with disk_cache():
+            result = self._compiled(*arrays)
+        self._known.add(signature)
+        return result
 
     def _once(self, key: tuple[Any, ...], make: Callable[[], Callable[..., Any]]) -> "Compiled":
         with self._lock:

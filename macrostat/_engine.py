@@ -345,8 +345,7 @@ def _behavior_inputs(behavior: Any) -> tuple[Setup, torch.Tensor, torch.Tensor]:
 def forward(behavior: Any) -> dict[str, torch.Tensor]:
     """Simulates a library behavior: name -> (timesteps + 1, n), differentiable in params and scenarios."""
     setup, vector, matrix = _behavior_inputs(behavior)
-    with disk_cache_once(setup, vector.device):
-        rows = program(setup).torch(vector, matrix)
+    rows = program(setup).torch(vector, matrix)
     return unpack(setup.definition, rows, output_dtype(behavior.hyper))
 
 
@@ -357,17 +356,6 @@ def steady_state(behavior: Any) -> dict[str, torch.Tensor]:
         raise NotImplementedError(f"{setup.definition.name} has no steady state in closed form.")
     rows = program(setup).steady(vector, matrix)
     return unpack(setup.definition, rows, output_dtype(behavior.hyper))
-
-
-_seen: set[Any] = set()
-
-
-def disk_cache_once(*signature: Any) -> Any:
-    """The on-disk compilation cache around the first call of a signature, nothing around later ones."""
-    if signature in _seen:
-        return contextlib.nullcontext()
-    _seen.add(signature)
-    return disk_cache()
 
 
 @functools.lru_cache(maxsize=256)

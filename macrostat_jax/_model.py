@@ -70,7 +70,7 @@ class Model(Generic[P, X, S]):
         self.trigger, self.periods = trigger, periods
         self.random = len(inspect.signature(step).parameters) > 3
         self.random_start = len(inspect.signature(initial_state).parameters) > 2
-        self._variants: dict[tuple[AddingUp, ...], Model[P, X, S]] = {}
+        self._variants: dict[Any, Model[P, X, S]] = {}
         _verify(self)
 
     def __repr__(self) -> str:
@@ -89,15 +89,19 @@ class Model(Generic[P, X, S]):
     def params(self, **values: Any) -> P:
         """The default parameters, with `values` in place of some of them.
 
-        Values are numbers or arrays of the declared shape (or with a batch axis before it).
+        Values are numbers (which fill a vector or matrix), or arrays of the declared shape, or with a
+        batch axis before it.
 
         Raises:
             KeyError: an unknown name. ValueError: a wrong shape, a value that is not finite or lies
                 outside its bounds.
         """
         given = {self.Params.key_of(name): value for name, value in values.items()}
-        for key, value in given.items():
-            _check_value(self, self.Params.fields[key], value)
+        for key, value in list(given.items()):
+            field = self.Params.fields[key]
+            _check_value(self, field, value)
+            if field.shape and np.shape(value) == ():
+                given[key] = jnp.full(field.shape, value)
         defaults = {key: _default(field) for key, field in self.Params.fields.items()}
         return self.constrain(self.Params(**{**defaults, **given}))
 
@@ -114,8 +118,40 @@ class Model(Generic[P, X, S]):
             _constraints.verify(self.name, self.Params, constraints)
             variant = copy.copy(self)
             variant.constraints = constraints
+            variant._variants = {}
             self._variants[constraints] = variant
         return self._variants[constraints]
+
+    def resize(self, **sizes: int) -> Model[P, X, S]:
+        """The same model with other numbers of agents: `model.resize(firm=5_000)`.
+
+        Args:
+            sizes: the name of an axis without labels -> its size. The step sees the sizes in the shapes
+                of its arguments.
+
+        Raises:
+            KeyError: an axis that the model does not have, or that has labels.
+        """
+        records = (self.Params, self.Scenario, self.State)
+        axes = [a for record in records for f in record.fields.values() for a in f.axes]
+        free = {axis.name: axis.size for axis in axes if not axis.labels}
+        for name in sizes:
+            if name not in free:
+                known = ", ".join(free) or "none"
+                raise KeyError(
+                    f"{self.name} has no axis {name!r} of free size. There are: {known}."
+                )
+        sizes = {name: size for name, size in sizes.items() if size != free[name]}
+        if not sizes:
+            return self
+        key = tuple(sorted(sizes.items()))
+        if key not in self._variants:
+            variant = copy.copy(self)
+            variant.Params, variant.Scenario, variant.State = (r.resized(sizes) for r in records)
+            variant._variants = {}
+            _verify(variant)
+            self._variants[key] = variant
+        return self._variants[key]
 
     def scenario(
         self,
@@ -214,7 +250,7 @@ def _concrete(value: Any) -> np.ndarray | None:
 
 def _check_value(model: Model, field: Field, value: Any) -> None:
     shape = np.shape(value)
-    if shape != field.shape and shape[1:] != field.shape:
+    if shape not in ((), field.shape) and shape[1:] != field.shape:
         raise ValueError(
             f"{model.name}: parameter {field.key!r} has shape {field.shape} (or a batch axis before "
             f"it), not {shape}."
@@ -238,7 +274,7 @@ def _spliced(model: Model, field: Field, path: Any, start: int, value: Any) -> A
     array = _concrete(value)
     if array is not None and not np.all(np.isfinite(array)):
         raise ValueError(f"{model.name}: series {field.key!r} must be finite, not {value}.")
-    if shape == field.shape:
+    if shape in ((), field.shape):
         length = horizon - start
     elif shape[1:] == field.shape and shape[0] <= horizon - start:
         length = shape[0]
@@ -346,7 +382,7 @@ def _verify_step(model: Model) -> None:
     for name, field in model.State.fields.items():
         for function, state in states.items():
             shape = np.shape(getattr(state, name))
-            if shape != field.shape:
+            if shape not in ((), field.shape):
                 raise ValueError(
                     f"Model {model.name}: {function} gives {name!r} the shape {shape}, "
                     f"declared is {field.shape}."
@@ -370,7 +406,8 @@ def _traced_state(model: Model, name: str, function: Callable[..., Any], *args: 
             f"Model {model.name}: raised by {name}, which is traced when it is declared."
         )
         raise
-    if not isinstance(state, model.State):
+    # A resized model's records are subclasses of those that its functions name.
+    if not (isinstance(state, Record) and issubclass(model.State, type(state))):
         raise TypeError(
             f"Model {model.name}: {name} must return {model.State.__qualname__}, "
             f"not {type(state).__name__}."

@@ -284,10 +284,24 @@ class Record:
 
     @classmethod
     def filled(cls, value: Any) -> Self:
-        """A record in which every field is `value`, in its declared shape."""
-        return cls(
-            **{k: np.full(f.shape, value) if f.shape else value for k, f in cls.fields.items()}
-        )
+        """A record in which every field is the number `value`, which fills whatever shape it has."""
+        return cls(**dict.fromkeys(cls.fields, value))
+
+    @classmethod
+    def resized(cls, sizes: dict[str, int]) -> type[Self]:
+        """The same record with other sizes of its axes without labels: axis name -> size."""
+        fields = {}
+        for key, field in cls.fields.items():
+            axes = (
+                Axis(axis.name, size=sizes[axis.name])
+                if axis.name in sizes and not axis.labels
+                else axis
+                for axis in field.axes
+            )
+            fields[key] = dataclasses.replace(field, axes=tuple(axes))
+        variant = type(cls.__name__, (cls,), {"__module__": cls.__module__, "__doc__": cls.__doc__})
+        variant.fields = fields
+        return variant
 
     @classmethod
     def key_of(cls, name: str) -> str:

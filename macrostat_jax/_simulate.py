@@ -254,6 +254,8 @@ def _canonical_state(model: Model, state: Any, dtype: Any) -> Any:
             and not getattr(value, "weak_type", False)
         )
         array = jnp.asarray(value) if whole else jnp.asarray(value, dtype)
+        if array.shape == ():  # a number, as `State.filled(0.0)` gives, fills any shape
+            array = jnp.broadcast_to(array, field.shape)
         if array.shape != field.shape:
             raise ValueError(
                 f"{model.name}: variable {key!r} has the shape {array.shape}, declared is {field.shape}."
@@ -375,10 +377,13 @@ def _canonical(
 ) -> tuple[Any, bool]:
     """The value as an array of the run's dtype (a path if there is a horizon); is it a batch?"""
     lead = () if horizon is None else (horizon,)
+    module: Any = jnp if isinstance(value, jax.Array) else np
+    if np.shape(value) == ():  # a number fills any shape
+        value = module.broadcast_to(value, field.shape)
     shape = np.shape(value)
     if horizon is not None and shape == field.shape:
         value, shape = (
-            (jnp if isinstance(value, jax.Array) else np).broadcast_to(value, (*lead, *shape)),
+            module.broadcast_to(value, (*lead, *shape)),
             (*lead, *shape),
         )
     batched = len(shape) == len(lead) + len(field.shape) + 1

@@ -1,0 +1,74 @@
+"""The number of agents is a property of a variant of the model, not of its declaration."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from macrostat_jax import Axis, Model, Record, Scalar, Vector, index, param, simulate
+from macrostat_jax.diff import gradient, jacobian
+from macrostat_jax.models import GL06SIM
+
+FIRM = Axis("firm", size=4)
+
+
+class Params(Record):
+    persistence: Scalar = param(0.5, bounds=(0, 1))
+    productivity: Vector = param(2.0, shape=FIRM)
+
+
+class Scenario(Record):
+    pass
+
+
+class State(Record):
+    output: Vector = index("y", "", shape=FIRM)
+    total: Scalar = index("Y", "")
+
+
+def initial_state(params, scenario):
+    return State.filled(0.0)
+
+
+def step(prior, params, scenario):
+    output = params.persistence * prior.output + params.productivity
+    return State(output=output, total=output.sum())
+
+
+FIRMS = Model("FIRMS", Params, Scenario, State, initial_state, step, periods=50)
+
+
+@pytest.mark.parametrize("firms", [1, 4, 1000])
+def test_every_firm_reaches_its_own_level(firms):
+    model = FIRMS.resize(firm=firms)
+    path = simulate(model)
+    assert path.output.shape == (50, firms)
+    # y* = productivity / (1 - persistence) = 4, up to 4 * 0.5**50
+    assert path.total[-1] == pytest.approx(4.0 * firms, rel=1e-12)
+
+
+def test_derivatives_and_values_follow_the_size():
+    model = FIRMS.resize(firm=3)
+    slopes = jacobian(model, "total", mode="forward")
+    assert slopes["productivity"].shape == (50, 3)
+    assert slopes["productivity"][-1] == pytest.approx([2.0, 2.0, 2.0], rel=1e-12)
+    values = model.params(productivity=jnp.array([1.0, 2.0, 3.0]))
+    by_firm = gradient(model, lambda path: path.total[-1], params=values)
+    assert by_firm["persistence"] == pytest.approx(6.0 / 0.25, rel=1e-9)
+
+
+def test_the_same_size_is_the_same_model_and_compiles_once():
+    assert FIRMS.resize(firm=4) is FIRMS
+    assert FIRMS.resize(firm=7) is FIRMS.resize(firm=7)
+    assert jax.tree.structure(FIRMS.resize(firm=7).params()) == jax.tree.structure(
+        FIRMS.resize(firm=7).params()
+    )
+
+
+def test_an_axis_that_cannot_change_is_named():
+    with pytest.raises(KeyError, match=r"GL06SIM has no axis 'firm' of free size. There are: none"):
+        GL06SIM.resize(firm=3)
+
+
+def test_parameters_of_another_size_are_refused():
+    with pytest.raises(TypeError, match="expects"):
+        simulate(FIRMS.resize(firm=3), FIRMS.params())
