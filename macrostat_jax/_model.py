@@ -173,6 +173,11 @@ class Model(Generic[P, X, S]):
         Returns:
             The record of paths, each of shape (T, *shape).
         """
+        if not self.Scenario.fields and periods is not None:
+            raise ValueError(
+                f"{self.name} has no exogenous series, whose length could say how long to run: pass "
+                f"periods={periods} to simulate."
+            )
         horizon, start = self._window(periods, start)
         changes = {**self._named(name, shocks=False), **series}
         paths = {

@@ -300,7 +300,7 @@ def prepare(
     given = (params, scenario, shocks, initial)
     if scenario is None or isinstance(scenario, str):
         name = scenario
-        scenario = model.scenario(name, periods=periods)
+        scenario = model.scenario(name, periods=periods if model.Scenario.fields else None)
         shocks = {**model.shocks(name, periods=periods), **shocks}
     params = model.params() if params is None else params
     for record, kind in (

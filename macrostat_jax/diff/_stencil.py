@@ -80,6 +80,10 @@ class Stencil:
         for a smooth function), plus the round-off of `values` with unit round-off `eps` divided by
         the step. Without `halved` the first part is unknown and only the round-off is given.
         """
+        with np.errstate(invalid="ignore"):  # inf - inf is NaN, which the judgement reports
+            return self._combined(values, eps)
+
+    def _combined(self, values: np.ndarray, eps: float) -> tuple[np.ndarray, np.ndarray]:
         n, sides = self.x.size, self._sides()
         shape = (-1,) + (1,) * (values.ndim - 1)
         base, blocks = (

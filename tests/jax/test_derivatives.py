@@ -1,0 +1,274 @@
+"""Jacobians, products, gradients and Hessians: against closed forms and against each other."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from macrostat_jax import count_compilations, models, simulate
+from macrostat_jax.diff import (
+    finite_differences,
+    gradient,
+    hessian,
+    jacobian,
+    jvp,
+    vjp,
+)
+from macrostat_jax.models import GL06PC, GL06SIM, GL06SIMEX, LINEAR2D
+
+ALL = [models.get(name) for name in models.names()]
+
+
+def last_income(path):
+    return path.national_income[-1]
+
+
+def half_square(path):
+    return 0.5 * (path.national_income**2).mean()
+
+
+def named(model):
+    return pytest.param(model, id=model.name)
+
+
+@pytest.fixture(params=[named(model) for model in ALL])
+def model(request):
+    return request.param
+
+
+def test_long_run_multipliers_of_sim():
+    # Y* = G / theta; the deviation from it dies out at 0.8636 a period, 4e-7 after 100.
+    J = jacobian(
+        GL06SIM, "national_income", wrt=("params", "scenario.government_demand"), periods=400
+    )
+    assert J["tax_rate"][-1] == pytest.approx(-500.0, rel=1e-10)
+    assert J["propensity_to_consume_income"][-1] == pytest.approx(0.0, abs=1e-8)
+    # A permanent rise of G raises income by 1 / theta.
+    assert J["scenario.government_demand"][-1].sum() == pytest.approx(5.0, rel=1e-10)
+
+
+def test_linear_system_by_hand():
+    matrix, start = np.array([[0.9, 0.1], [-0.2, 0.8]]), np.array([1.0, 0.0])
+    J = jacobian(LINEAR2D, "state", periods=5)
+    powers = [np.linalg.matrix_power(matrix, k) for k in range(6)]
+    for t in range(5):
+        # d(A^n x_0) / da_ij = sum over k of A^k E_ij A^(n-1-k) x_0, with n = t + 1.
+        for i, j, name in ((0, 0, "a11"), (0, 1, "a12"), (1, 0, "a21"), (1, 1, "a22")):
+            unit = np.zeros((2, 2))
+            unit[i, j] = 1.0
+            exact = sum(powers[k] @ unit @ powers[t - k] @ start for k in range(t + 1))
+            np.testing.assert_allclose(J[name][t], exact, rtol=1e-13, atol=1e-15)
+        np.testing.assert_allclose(J["x0_1"][t], powers[t + 1][:, 0], rtol=1e-13, atol=1e-15)
+    by_initial = jacobian(LINEAR2D, "state", wrt="initial", periods=5)
+    np.testing.assert_allclose(by_initial["initial.state"][4], powers[5], rtol=1e-13, atol=1e-15)
+
+
+@pytest.mark.parametrize("wrt", ["params", "scenario", "initial"])
+def test_forward_equals_reverse(model, wrt):
+    if wrt == "scenario" and not model.Scenario.fields:
+        pytest.skip("the model has no exogenous series")
+    forward = jacobian(model, wrt=wrt, mode="forward", periods=20)
+    reverse = jacobian(model, wrt=wrt, mode="reverse", periods=20)
+    scale = np.abs(forward.matrix()).max()
+    # Sums of some 20 x 16 products in either order.
+    np.testing.assert_allclose(forward.matrix(), reverse.matrix(), rtol=0, atol=1e-13 * scale)
+    assert (forward.mode, reverse.mode) == ("forward", "reverse")
+
+
+def test_finite_differences_bracket_the_exact_derivative(model):
+    exact = jacobian(model, periods=20)
+    for method in ("central", "forward", "backward"):
+        approximate = finite_differences(model, method=method, periods=20)
+        for output, columns in approximate.values.items():
+            for name, value in columns.items():
+                error = np.abs(value - exact.values[output][name])
+                # 2: the estimate is exact only to leading order; 1e-12: differences of zeros.
+                assert np.all(error <= 2 * approximate.errors[output][name] + 1e-12), (output, name)
+
+
+def test_products_are_the_jacobian(model):
+    J = jacobian(model, periods=15)
+    matrix = J.matrix()
+    rng = np.random.default_rng(0)
+    direction = rng.normal(size=matrix.shape[1])
+    names = list(model.Params.fields)
+    _, tangents = jvp(model, None, dict(zip(names, direction, strict=True)), periods=15)
+    stacked = np.concatenate([np.asarray(tangents[k]).reshape(-1) for k in model.State.fields])
+    np.testing.assert_allclose(stacked, matrix @ direction, rtol=1e-12, atol=1e-10)
+    weights = {k: rng.normal(size=np.shape(tangents[k])) for k in model.State.fields}
+    _, pulled = vjp(model, None, weights, periods=15)
+    flat = np.concatenate([weights[k].reshape(-1) for k in model.State.fields])
+    np.testing.assert_allclose([pulled[k] for k in names], flat @ matrix, rtol=1e-12, atol=1e-10)
+
+
+def test_gradient_is_jax_grad_and_hessian_its_jacobian():
+    params = GL06PC.params(tax_rate=0.23)
+
+    def loss(params):
+        return half_square(simulate(GL06PC, params, periods=30))
+
+    ours = gradient(GL06PC, half_square, params=params, periods=30)
+    theirs = jax.grad(loss)(jax.tree.map(jnp.asarray, params))
+    for name, value in ours.items():
+        assert float(value) == pytest.approx(float(getattr(theirs, name)), rel=1e-12)
+    second = hessian(GL06PC, half_square, params=params, periods=30)
+    np.testing.assert_allclose(second.matrix(), second.matrix().T, rtol=1e-10)
+    h = 1e-5
+    up = gradient(GL06PC, half_square, params=GL06PC.params(tax_rate=0.23 + h), periods=30)
+    down = gradient(GL06PC, half_square, params=GL06PC.params(tax_rate=0.23 - h), periods=30)
+    for name in ours:
+        # Truncation of order h^2, rounding of order eps / h: both near 1e-9 of the value.
+        slope = (up[name] - down[name]) / (2 * h)
+        assert float(second.values[name]["tax_rate"]) == pytest.approx(float(slope), rel=1e-6)
+
+
+def test_second_derivative_of_sim_in_the_long_run():
+    # Y* = G / theta: the second derivative is 2 G / theta^3 = 5000.
+    second = hessian(GL06SIM, last_income, periods=400)
+    assert second.values["tax_rate"]["tax_rate"] == pytest.approx(5000.0, rel=1e-8)
+
+
+def test_auto_takes_the_cheaper_mode():
+    assert jacobian(GL06PC, "national_income").mode == "forward"
+    assert jacobian(GL06PC, last_income).mode == "reverse"
+    assert jacobian(GL06PC, last_income, wrt="tax_rate").mode == "forward"
+
+
+def test_labels():
+    J = jacobian(GL06PC, ("NationalIncome", "wealth"), wrt=("TaxRate", "scenario"), periods=8)
+    assert list(J.values) == ["national_income", "wealth"]
+    assert J["wealth", "tax_rate"].shape == J["Wealth", "TaxRate"].shape == (8,)
+    assert J["wealth", "scenario.interest_rate"].shape == (8, 8)
+    assert J.columns()[:2] == ["tax_rate", "scenario.government_demand[0]"]
+    assert J.matrix().shape == (16, 1 + 3 * 8)
+    dataset = J.to_xarray()
+    assert dataset["wealth"].dims == ("time", "input")
+    assert dataset["wealth"].sel(input="tax_rate").values == pytest.approx(J["wealth", "tax_rate"])
+    table = J.to_pandas()
+    assert table.shape == (16, 25)
+    assert table.loc["wealth", "tax_rate"].to_numpy() == pytest.approx(J["wealth", "tax_rate"])
+    with pytest.raises(KeyError, match="Name the output too"):
+        J["tax_rate"]
+    with pytest.raises(KeyError, match="was not differentiated"):
+        J["wealth", "propensity_to_consume_income"]
+    assert "d/d tax_rate" in repr(J)
+
+
+def test_functions_of_the_path_may_return_any_pytree():
+    J = jacobian(GL06SIM, lambda path: {"a": path.wages, "b": (last_income(path),)}, periods=4)
+    assert list(J.values) == ["a", "b.0"]
+    assert J.values["b.0"]["tax_rate"].shape == ()
+
+
+def test_a_batch_is_its_runs():
+    rates = np.array([0.15, 0.2, 0.3])
+    for transform in (
+        lambda p: gradient(GL06SIMEX, half_square, params=p, periods=12),
+        lambda p: jacobian(GL06SIMEX, "national_income", params=p, periods=12).values,
+        lambda p: hessian(GL06SIMEX, half_square, params=p, periods=12).values,
+    ):
+        batch = transform(GL06SIMEX.params(tax_rate=rates))
+        for i, rate in enumerate(rates):
+            single = transform(GL06SIMEX.params(tax_rate=rate))
+            jax.tree.map(
+                lambda b, s, i=i: np.testing.assert_allclose(b[i], s, rtol=1e-12, atol=1e-12),
+                batch,
+                single,
+            )
+
+
+def test_checkpointing_changes_memory_not_values():
+    plain = gradient(GL06PC, half_square, periods=101)
+    checked = gradient(GL06PC, half_square, periods=101, checkpoint=True)
+    for name in plain:
+        assert float(checked[name]) == pytest.approx(float(plain[name]), rel=1e-12)
+
+
+def test_reverse_memory_grows_as_the_square_root_with_checkpoints():
+    def temporary(periods, checkpoint):
+        scenario = GL06PC.scenario(periods=periods)
+
+        def loss(params):
+            return last_income(simulate(GL06PC, params, scenario, checkpoint=checkpoint))
+
+        compiled = jax.jit(jax.grad(loss)).lower(GL06PC.params()).compile()
+        inputs = sum(np.asarray(x).nbytes for x in jax.tree.leaves(scenario))
+        return compiled.memory_analysis().temp_size_in_bytes, inputs
+
+    (short, _), (long, inputs) = temporary(1_000, True), temporary(100_000, True)
+    (plain, _) = temporary(100_000, False)
+    # A path of income (one float a period) and a copy of the scenario's rows remain; beyond them, the
+    # states kept are 2 sqrt(T) rather than T.
+    kept = long - 8 * 100_000 - inputs
+    assert kept < 20 * short
+    assert long < plain / 2
+
+
+def test_values_scenarios_and_instances_compile_nothing():
+    def session(rate, demand):
+        params = GL06PC.params(tax_rate=rate)
+        scenario = GL06PC.scenario(periods=40, government_demand=demand)
+        inputs = {"params": params, "scenario": scenario}
+        return (
+            simulate(GL06PC, params, scenario),
+            jacobian(GL06PC, "national_income", **inputs),
+            jacobian(GL06PC, "national_income", mode="reverse", **inputs),
+            gradient(GL06PC, half_square, **inputs),
+            hessian(GL06PC, half_square, **inputs),
+            finite_differences(GL06PC, "national_income", **inputs),
+        )
+
+    session(0.2, 20.0)
+    with count_compilations() as compilations:
+        session(0.25, 30.0)
+        session(0.3, 21.0)
+    assert compilations.count == 0
+
+
+def test_one_program_per_transform():
+    with count_compilations() as compilations:
+        gradient(GL06SIM, half_square, periods=37)
+    assert compilations.count == 1
+
+
+def test_float32_stays_float32():
+    with jax.enable_x64(False):
+        params = jax.tree.map(jnp.asarray, GL06PC.params())
+        J = jacobian(GL06PC, "national_income", params=params, periods=10)
+        assert J["tax_rate"].dtype == jnp.float32
+        assert gradient(GL06PC, half_square, periods=10)["tax_rate"].dtype == jnp.float32
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: jacobian(GL06PC, "income"), KeyError, "'income' is not in .*national_income"),
+        (lambda: jacobian(GL06PC, wrt="taxes"), KeyError, "'taxes' is not in .*Params: .*tax_rate"),
+        (lambda: jacobian(GL06PC, wrt="world.taxes"), KeyError, "params, scenario, initial"),
+        (lambda: jacobian(LINEAR2D, wrt="scenario"), KeyError, "has nothing of the kind"),
+        (lambda: jacobian(GL06PC, mode="rev"), ValueError, "auto, forward, reverse"),
+        (lambda: gradient(GL06PC, lambda p: p.wealth), TypeError, "one real number.*jacobian"),
+        (lambda: jacobian(GL06PC, lambda p: {}), TypeError, "returned no array"),
+        (
+            lambda: jvp(GL06PC, "wealth", {"tax_rate": np.ones(3)}),
+            ValueError,
+            r"'tax_rate' needs the shape \(\), not \(3,\)",
+        ),
+        (
+            lambda: finite_differences(LINEAR2D, space="log"),
+            ValueError,
+            r"Cannot use log-space with zero parameters: \['x0_2'\]",
+        ),
+        (lambda: finite_differences(GL06PC, step=0.0), ValueError, "greater than 0"),
+        (lambda: finite_differences(GL06PC, step=np.nan), ValueError, "finite"),
+        (
+            lambda: finite_differences(GL06PC, method="five"),
+            ValueError,
+            "central, forward, backward",
+        ),
+        (lambda: finite_differences(GL06PC, space="lin"), ValueError, "log, direct, auto"),
+    ],
+)
+def test_bad_input(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

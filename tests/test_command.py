@@ -1,0 +1,154 @@
+"""The command `macrostat`: what it prints, writes and refuses, and its exit status."""
+
+import json
+import os
+import subprocess
+import sys
+
+import matplotlib.image
+import pandas as pd
+import pytest
+
+from macrostat_jax import _clash, cli, models
+
+
+def run(capsys, *arguments):
+    status = cli.main(list(arguments))
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+def test_list(capsys):
+    status, out, _ = run(capsys, "list")
+    assert status == 0
+    for name in models.names():
+        assert name in out
+    _, out, _ = run(capsys, "list", "--json")
+    rows = {row["model"]: row for row in json.loads(out)}
+    assert rows["GL06PC"]["parameters"] == 6 and rows["GL06PC"]["variables"] == 14
+
+
+def test_simulate_prints_and_saves(capsys, tmp_path):
+    csv, picture = tmp_path / "out" / "path.csv", tmp_path / "path.png"
+    arguments = [
+        "--set",
+        "tax_rate=0.25",
+        "--set",
+        "PropensityToConsumeIncome=0.7",
+        "--steps",
+        "300",
+    ]
+    status, out, _ = run(
+        capsys, "simulate", "GL06SIM", *arguments, "--out", str(csv), "--plot", str(picture)
+    )
+    assert status == 0
+    assert "NationalIncome" in out and "300 periods" in out
+    table = pd.read_csv(csv)
+    assert len(table) == 300
+    assert table["NationalIncome"].iloc[-1] == pytest.approx(80.0, rel=1e-12)  # G / theta
+    assert matplotlib.image.imread(picture).std() > 0.01  # not a blank page
+
+
+def test_simulate_in_every_format_agrees(capsys, tmp_path):
+    _, out, _ = run(capsys, "simulate", "GL06PC", "--steps", "5", "--json")
+    printed = json.loads(out)["path"]["Wealth"]
+    run(capsys, "simulate", "GL06PC", "--steps", "5", "--out", str(tmp_path / "p.json"))
+    saved = json.loads((tmp_path / "p.json").read_text())["Wealth"]
+    assert printed == saved and len(saved) == 5
+
+
+def test_parquet_or_a_word_about_it(capsys, tmp_path):
+    file = tmp_path / "p.parquet"
+    status, _, err = run(capsys, "simulate", "GL06SIM", "--out", str(file))
+    if status == 0:
+        assert len(pd.read_parquet(file)) == 100
+    else:
+        assert status == 2 and "pip install pyarrow" in err
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_jacobian(capsys, tmp_path):
+    picture, table = tmp_path / "heat.png", tmp_path / "j.csv"
+    status, out, _ = run(
+        capsys, "jacobian", "GL06SIM", "--of", "NationalIncome", "--steps", "200",
+        "--plot", str(picture), "--out", str(table),
+    )  # fmt: skip
+    assert status == 0 and "d/d tax_rate" in out
+    assert pd.read_csv(table)["tax_rate"].iloc[-1] == pytest.approx(-500.0, rel=1e-6)
+    assert matplotlib.image.imread(picture).std() > 0.01
+    _, out, _ = run(capsys, "jacobian", "GL06SIM", "--of", "wages", "--wrt", "tax_rate", "--json")
+    assert set(json.loads(out)["jacobian"]["wages"]["tax_rate"]) == {0.0}
+
+
+def test_check_passes_and_draws(capsys, tmp_path):
+    status, out, _ = run(capsys, "check", "GL06SIMEX", "--plot", str(tmp_path / "report"))
+    assert status == 0 and "PASSED" in out
+    for name in ("jacobian.png", "impulse_response.png"):
+        assert matplotlib.image.imread(tmp_path / "report" / name).std() > 0.01
+
+
+def test_check_takes_zero_parameters_by_default_and_refuses_them_in_log_space(capsys):
+    assert run(capsys, "check", "LINEAR2D")[0] == 0
+    status, _, err = run(capsys, "check", "LINEAR2D", "--space", "log")
+    assert status == 2 and "Cannot use log-space with zero parameters: ['x0_2']" in err
+
+
+def test_a_check_that_does_not_pass_has_status_1(capsys):
+    # A step of half the value: the finite difference's error estimate exceeds a hundredth.
+    status, out, _ = run(capsys, "check", "GL06SIM", "--epsilon", "0.5")
+    assert status == 1 and "NOT PASSED" in out and "inconclusive" in out
+    status, out, _ = run(capsys, "check", "GL06SIM", "--epsilon", "0.5", "--json")
+    assert status == 1 and json.loads(out)["passed"] is False
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["simulate", "GL06"], "There is no model 'GL06'. There are: LINEAR2D"),
+        (["simulate", "GL06PC", "--scenario", "boom"], "GL06PC has no scenario 'boom'"),
+        (["simulate", "GL06PC", "--set", "tax=0.1"], "'tax' is not in"),
+        (["simulate", "GL06PC", "--set", "tax_rate"], "--set takes NAME=VALUE"),
+        (["simulate", "GL06PC", "--set", "tax_rate=1.5"], "bounds [0, 1]"),
+        (["simulate", "GL06PC", "--set", "tax_rate=nan"], "must be finite"),
+        (["simulate", "GL06PC", "--steps", "0"], "periods must be at least 1"),
+        (["simulate", "GL06PC", "--out", "p.doc"], "the endings are .csv, .parquet, .json"),
+        (["jacobian", "GL06PC", "--of", "gdp"], "'gdp' is not in"),
+        (["jacobian", "GL06PC", "--of", "wealth", "--mode", "up"], "auto, forward, reverse"),
+        (["check", "GL06PC", "--epsilon", "0"], "greater than 0"),
+        (["check", "GL06PC", "--space", "cubic"], "log, direct, auto"),
+    ],
+)
+def test_bad_input_has_status_2_and_says_what_there_is(
+    capsys, tmp_path, monkeypatch, arguments, message
+):
+    monkeypatch.chdir(tmp_path)
+    status, out, err = run(capsys, *arguments)
+    assert status == 2 and message in err and out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_teaches(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--help"])
+    assert stop.value.code == 0
+    out = capsys.readouterr().out
+    assert "macrostat check GL06SIMEX" in out and "simulate" in out
+
+
+def test_the_command_in_a_fresh_process(tmp_path):
+    environment = {**os.environ, "MACROSTAT_CACHE": str(tmp_path / "cache")}
+    command = [sys.executable, "-m", "macrostat_jax.cli", "check", "GL06SIM", "--json"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["passed"] is True
+    kept = tmp_path / "cache"
+    assert list(kept.iterdir()) and kept.stat().st_mode & 0o077 == 0
+    assert [entry.name for entry in tmp_path.iterdir()] == ["cache"]
+
+
+def test_a_clash_with_the_published_package_is_said(capsys, monkeypatch):
+    assert _clash.clash() is None
+    monkeypatch.setattr(_clash.importlib.metadata, "version", lambda name: "0.6.0")
+    status, out, err = run(capsys, "list")
+    assert "pip uninstall macrostat" in err and "0.6.0" in err
+    assert status == 0 and "GL06PC" in out
