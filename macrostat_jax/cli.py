@@ -35,6 +35,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     import jax
 
     try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        platforms = os.environ.get("JAX_PLATFORMS", "")
+        reason = str(error).partition("\n")[0] or "no such platform in this JAX"
+        hint = "unset JAX_PLATFORMS, or install JAX for it (docs/installation.md), e.g. jax[cuda13]"
+        print(f"macrostat: JAX_PLATFORMS={platforms!r}: {reason}; {hint}.", file=sys.stderr)
+        return 2
+    try:
         with jax.enable_x64(True):
             return arguments.run(arguments)
     except BrokenPipeError:

@@ -146,6 +146,17 @@ def test_the_command_in_a_fresh_process(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["cache"]
 
 
+def test_a_platform_that_jax_does_not_have_is_said(tmp_path):
+    environment = {**os.environ, "JAX_PLATFORMS": "cuda", "MACROSTAT_CACHE": "off"}
+    command = [sys.executable, "-m", "macrostat_jax.cli", "simulate", "GL06SIM"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path)
+    if done.returncode == 0:
+        pytest.skip("there is a GPU here")
+    assert done.returncode == 2
+    assert "JAX_PLATFORMS='cuda'" in done.stderr and "jax[cuda13]" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_clash_with_the_published_package_is_said(capsys, monkeypatch):
     assert _clash.clash() is None
     monkeypatch.setattr(_clash.importlib.metadata, "version", lambda name: "0.6.0")

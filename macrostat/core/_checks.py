@@ -54,3 +54,40 @@ def check_data(name: str, info: Mapping[str, Any]) -> None:
         raise BoundaryError(
             f"Data parameter {name} has values above upper bound {high} (max: {tensor.max():.6g})."
         )
+
+
+def check_hyperparameter(name: str, value: Any) -> None:
+    """Whole, non-negative numbers of periods, and a device that is there.
+
+    Raises:
+        ValueError: a number of periods that is none, or a device that torch does not know.
+        RuntimeError: a device that this machine or this build of torch does not have.
+    """
+    if name in ("timesteps", "timesteps_initialization", "scenario_trigger"):
+        least = 1 if name == "timesteps" else 0
+        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+        if not whole or value < least:
+            raise ValueError(
+                f"Hyperparameter {name!r} must be an integer >= {least}, not {value!r}."
+            )
+    elif name == "device":
+        check_device(value)
+
+
+def check_device(device: Any) -> None:
+    try:
+        kind = torch.device(device).type
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"Hyperparameter 'device': torch knows no device {device!r}. Use 'cpu', 'cuda' or 'cuda:0'."
+        ) from error
+    if kind == "cuda" and not torch.cuda.is_available():
+        build = (
+            f"a build of torch for CUDA {torch.version.cuda}"
+            if torch.version.cuda
+            else "a CPU build"
+        )
+        raise RuntimeError(
+            f"Hyperparameter 'device': {device!r} is not available: this is {build} on a machine where "
+            "it finds no GPU. Install torch's CUDA build and 'jax[cuda13]', or use device='cpu'."
+        )

@@ -16,7 +16,7 @@ import torch
 from . import _parameter_files as files
 from . import constraints as _constraints
 from ._checks import BoundaryError as BoundaryError
-from ._checks import check_data, check_order, check_value, number, require
+from ._checks import check_data, check_hyperparameter, check_order, check_value, number, require
 from ._dtype import output_dtype
 from .constraints import ConstraintResolver, LinearConstraint
 
@@ -107,6 +107,8 @@ class Parameters:
         for name in hyperparameters:
             if name not in OPTIONAL_HYPERPARAMETERS:
                 require(name, self.hyper, "hyperparameter")
+        for name, value in hyperparameters.items():
+            check_hyperparameter(name, value)
         self.hyper.update(hyperparameters)
 
     # What a model declares --------------------------------------------------------------------
@@ -158,6 +160,7 @@ class Parameters:
             check_data(key, {**self.data[key], "value": tensor})
             self.data[key]["value"] = tensor
         elif key in self.hyper or key in OPTIONAL_HYPERPARAMETERS:
+            check_hyperparameter(key, value)
             self.hyper[key] = value
         else:
             raise KeyError(self._unknown(key))
