@@ -1,0 +1,103 @@
+"""One process of the documented torch API, run by the peer's Python and by ours. No JAX in here.
+
+Usage: _torch_worker.py warm|cold|native MODEL [BUDGET]
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+import warnings
+from functools import partial
+from typing import Any
+
+from _timing import answer, clock, lap, lap_together
+
+START = time.perf_counter()
+logging.disable(logging.CRITICAL)
+warnings.simplefilter("ignore")
+
+import torch  # noqa: E402
+
+
+def squares(output: dict[str, torch.Tensor]) -> torch.Tensor:
+    """A loss of every variable in every period. Undefined first periods count as zero."""
+    return sum((torch.nan_to_num(v) ** 2).sum() for v in output.values()) / 1e3  # pyright: ignore
+
+
+def income(output: dict[str, torch.Tensor]) -> torch.Tensor:
+    return output["NationalIncome"].reshape(-1)
+
+
+def warm(name: str, budget: float) -> dict[str, Any]:
+    """Each call of the API once (`*_first`), then the median of repeated calls."""
+    from macrostat.diff import JacobianAutograd, JacobianNumerical
+    from macrostat.models import get_model
+
+    model: Any = get_model(name)()
+    autograd, numerical = JacobianAutograd(model), JacobianNumerical(model)
+    names = [p for p in model.parameters.get_free_param_names() if model.parameters[p] != 0]
+
+    def differences(workers: int) -> Any:
+        return numerical.compute(
+            loss_fn=squares, mode="central", num_workers=workers, param_names=names
+        )
+
+    calls = {
+        "simulate": model.simulate,
+        "rev": partial(autograd.compute, loss_fn=squares, mode="rev"),
+        "fwd": partial(autograd.compute, loss_fn=squares, mode="fwd"),
+    }
+    figures: dict[str, Any] = {}
+    for key, call in calls.items():
+        figures[f"{key}_first"] = clock(call)
+        figures[key] = lap(call, budget)
+    # The peer starts processes for each Jacobian: it is timed with one and with one per core, and the
+    # faster counts. A call of a second or more is timed once per process.
+    for workers in sorted({1, os.cpu_count() or 1}):
+        figures[f"numerical_{workers}"] = clock(partial(differences, workers))
+        if figures[f"numerical_{workers}"] < budget:
+            figures[f"numerical_{workers}"] = lap(partial(differences, workers), budget)
+    figures["numerical"] = min(v for k, v in figures.items() if k.startswith("numerical_"))
+    gradient = autograd.compute(loss_fn=squares, mode="rev")
+    return figures | {"gradient": {k: float(v.sum()) for k, v in gradient.items()}}
+
+
+def cold(name: str, budget: float) -> dict[str, Any]:
+    """What a script does that differentiates one model once."""
+    from macrostat.diff import JacobianAutograd
+    from macrostat.models import get_model
+
+    imported = time.perf_counter() - START
+    model: Any = get_model(name)()
+    simulated = clock(model.simulate)
+    reverse = clock(partial(JacobianAutograd(model).compute, loss_fn=squares, mode="rev"))
+    return {"import": imported, "simulate_first": simulated, "rev_first": reverse}
+
+
+def native(name: str, budget: float) -> dict[str, Any]:
+    """What the JAX-native figures are compared with: a gradient, and the Jacobian of the income path."""
+    from macrostat.diff import JacobianAutograd
+    from macrostat.models import get_model
+
+    model: Any = get_model(name)()
+    compute = JacobianAutograd(model).compute
+    calls = {
+        "gradient": partial(compute, loss_fn=squares, mode="rev"),
+        "jacobian_rev": partial(compute, loss_fn=income, mode="rev"),
+        "jacobian_fwd": partial(compute, loss_fn=income, mode="fwd"),
+    }
+    figures: dict[str, Any] = lap_together(calls, budget, turns=2)
+    figures["jacobian"] = min(figures["jacobian_rev"], figures["jacobian_fwd"])
+    return figures
+
+
+if __name__ == "__main__":
+    task, name, *rest = sys.argv[1:]
+    budget = float(rest[0]) if rest else 1.0
+    figures = {"warm": warm, "cold": cold, "native": native}[task](name, budget)
+    import macrostat
+
+    answer({"package": str(macrostat.__file__), **figures})
