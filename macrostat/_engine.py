@@ -26,6 +26,10 @@ from macrostat_jax._compile import disk_cache
 from macrostat_jax._simulate import Inputs, Plan, _canonical_state, _parameter_paths, trajectory
 from macrostat_jax.diff._finite import pad_to
 
+from .core import Model as TorchModel
+from .core import Parameters, Scenarios
+from .core._dtype import output_dtype as output_dtype
+
 
 def definition_for(model: Any) -> Model:
     """The declaration that a library model runs, with the constraints of its `Parameters`."""
@@ -89,13 +93,23 @@ def element_index(definition: Model) -> dict[str, int]:
 
 
 def is_compiled(model: Any) -> bool:
-    """Is this a library model whose behavior the user has not replaced by torch code?"""
+    """Does what the declaration says decide the model's runs: has the user replaced nothing by torch code?"""
     from .models._library import LibraryBehavior
 
     behavior = model.behavior
     if not (isinstance(behavior, type) and issubclass(behavior, LibraryBehavior)):
         return False
-    return behavior.runs_compiled() and behavior.forward is LibraryBehavior.forward
+    untouched = (
+        (behavior, LibraryBehavior, ("__init__", "forward")),
+        (type(model), TorchModel, ("get_model_training_instance",)),
+        (type(model.parameters), Parameters, ("vectorize_parameters", "to_nn_parameters")),
+        (type(model.scenarios), Scenarios, ("to_nn_parameters",)),
+    )
+    return behavior.runs_compiled() and all(
+        getattr(found, name) is getattr(ours, name)
+        for found, ours, names in untouched
+        for name in names
+    )
 
 
 def tensor_name(field: Field) -> str:
@@ -135,8 +149,17 @@ def _series_roles(definition: Model) -> dict[str, tuple[str, str, int | None]]:
     return roles
 
 
+def scalar_values(parameters: Any) -> dict[str, float]:
+    """Declared name -> value, unrounded; the derived ones as the constraints imply them."""
+    values = {name: float(info["value"]) for name, info in parameters.values.items()}
+    for constraint in parameters.get_constraints():
+        values[constraint.derived_param] = float(constraint.implied(parameters.values))
+    return values
+
+
 def pack_values(definition: Model, parameters: Any) -> torch.Tensor:
     """All parameter values, float64 (P,), in the declared order, unrounded."""
+    scalars = scalar_values(parameters)
     values: list[float] = []
     for field in definition.Params.fields.values():
         if field.name in parameters.data:
@@ -144,7 +167,7 @@ def pack_values(definition: Model, parameters: Any) -> torch.Tensor:
                 torch.as_tensor(parameters.data[field.name]["value"]).double().reshape(-1).tolist()
             )
         else:
-            values += [float(parameters.values[name]["value"]) for name in scalar_names(field)]
+            values += [scalars[name] for name in scalar_names(field)]
     return torch.tensor(values, dtype=torch.float64)
 
 
@@ -328,11 +351,6 @@ def steady_rows(setup: Setup, vector: Any, matrix: Any) -> jax.Array:
     first = _flat(inputs.initial, ())
     repeated = jnp.broadcast_to(first, (setup.initialization + 1, first.shape[0]))
     return jnp.concatenate([repeated, _flat(path, (plan.periods,))[1:]])
-
-
-def output_dtype(hyper: Mapping[str, Any]) -> torch.dtype:
-    dtype = hyper.get("dtype")
-    return dtype if isinstance(dtype, torch.dtype) else torch.get_default_dtype()
 
 
 def _behavior_inputs(behavior: Any) -> tuple[Setup, torch.Tensor, torch.Tensor]:

@@ -7,11 +7,12 @@ no-grad parts, closures), and the model's part is one compiled call whatever the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
 from torch.autograd import forward_ad
+from torch.func import jvp
 
 from .. import _engine
 from ._loss import LossFn, evaluate, warn_constant
@@ -40,7 +41,8 @@ class Point(NamedTuple):
         return self.program.setup.definition
 
     def unpack(self, rows: torch.Tensor, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-        return _engine.unpack(self.definition, rows, dtype)
+        """The output dict, in memory of its own: a loss may write into it."""
+        return _engine.unpack(self.definition, rows.to(dtype, copy=True), dtype)
 
     def by_tensor(self, columns: torch.Tensor, dtype: torch.dtype) -> dict[str, torch.Tensor]:
         """(*loss shape, P) as tensor name -> (*loss shape, *parameter shape)."""
@@ -58,56 +60,67 @@ def reverse(point: Point, loss_fn: LossFn, dtype: torch.dtype, chunk: int | None
     with torch.enable_grad():
         loss = evaluate(loss_fn, point.unpack(rows, dtype))
     size, parameters = loss.numel(), point.vector.numel()
-    if not loss.requires_grad:
+    flat, parts, constant = loss.reshape(-1), [], True
+    step = max(size if chunk is None else chunk, 1)
+    for start in range(0, size if loss.requires_grad else 0, step):
+        found = [_weights(flat, i, rows, size) for i in range(start, min(start + step, size))]
+        constant &= all(weights is None for weights in found)
+        weights = torch.stack([torch.zeros_like(rows) if w is None else w for w in found])
+        parts.append(point.program.pullback(point.vector, point.matrix, weights))
+    if constant and size:
         warn_constant()
-        return rows.new_zeros(*loss.shape, parameters)
-    flat, parts = loss.reshape(-1), []
-    step = size if chunk is None else chunk
-    for start in range(0, size, step):
-        weights = [_weights(flat, i, rows, size) for i in range(start, min(start + step, size))]
-        parts.append(point.program.pullback(point.vector, point.matrix, torch.stack(weights)))
-    return torch.cat(parts).reshape(*loss.shape, parameters) if parts else rows.new_zeros(0)
+    shape = *loss.shape, parameters
+    return torch.cat(parts).reshape(shape) if parts else rows.new_zeros(shape)
 
 
-def _weights(flat: torch.Tensor, i: int, rows: torch.Tensor, size: int) -> torch.Tensor:
-    """The derivative of the loss's element i by the packed outputs, contiguous."""
-    (found,) = torch.autograd.grad(flat[i], rows, retain_graph=i < size - 1, allow_unused=True)
-    return torch.zeros_like(rows) if found is None else found.contiguous()
+def _weights(flat: torch.Tensor, i: int, rows: torch.Tensor, size: int) -> torch.Tensor | None:
+    """The derivative of the loss's element i by the packed outputs; None if it does not depend on them."""
+    return torch.autograd.grad(flat[i], rows, retain_graph=i < size - 1, allow_unused=True)[0]
 
 
 def forward(point: Point, loss_fn: LossFn, dtype: torch.dtype, chunk: int | None) -> torch.Tensor:
     """(*loss shape, P), float64: JAX's forward mode through the model, torch's through the loss."""
     parameters = point.vector.numel()
     basis = torch.eye(parameters, dtype=torch.float64, device=point.vector.device)
-    columns, constant = [], True
-    loss = None
+
+    def loss(rows: torch.Tensor) -> torch.Tensor:
+        return evaluate(loss_fn, point.unpack(rows, dtype))
+
+    parts = []
     for start in range(0, parameters, chunk or parameters):
         directions = basis[start : start + (chunk or parameters)]
         rows, tangents = point.program.tangents(point.vector, point.matrix, directions)
-        for tangent in tangents:
-            with torch.no_grad(), forward_ad.dual_level():
-                dual = forward_ad.make_dual(rows, tangent)
-                loss = evaluate(loss_fn, point.unpack(dual, dtype))
-                slope = forward_ad.unpack_dual(loss).tangent
-            constant &= slope is None
-            columns.append(torch.zeros_like(loss) if slope is None else slope)
+        try:
+            slopes = torch.func.vmap(lambda t, rows=rows: jvp(loss, (rows,), (t,))[1])(tangents)
+        except Exception:
+            # Not every loss can be batched: its masks may depend on the data, or it draws numbers.
+            slopes = None
+        if slopes is None or not bool((slopes != 0).any()):
+            slopes = _one_by_one(loss, rows, tangents)
+        parts.append(slopes.double())
+    return torch.cat(parts).movedim(0, -1)
+
+
+def _one_by_one(
+    loss: Callable[[torch.Tensor], torch.Tensor], rows: torch.Tensor, tangents: torch.Tensor
+) -> torch.Tensor:
+    """The derivative of the loss along each tangent; says so if the loss has none at all."""
+    slopes, constant = [], True
+    for tangent in tangents:
+        with torch.no_grad(), forward_ad.dual_level():
+            value = loss(forward_ad.make_dual(rows, tangent))
+            slope = forward_ad.unpack_dual(value).tangent
+        constant &= slope is None
+        slopes.append(torch.zeros_like(value) if slope is None else slope)
     if constant:
         warn_constant()
-    return torch.stack([column.double() for column in columns], dim=-1)
+    return torch.stack(slopes)
 
 
-def losses(
-    point: Point,
-    loss_fn: LossFn,
-    vectors: torch.Tensor,
-    dtype: torch.dtype,
-    tick: Callable[[], Any],
-) -> torch.Tensor:
-    """The loss at every row of `vectors` (R, P): (R, *loss shape), one batched simulation."""
+def runs(
+    point: Point, vectors: torch.Tensor, dtype: torch.dtype
+) -> Iterator[dict[str, torch.Tensor]]:
+    """The outputs with the parameters of every row of `vectors` (R, P): one batched simulation."""
     rows = point.program.batch(vectors, point.matrix)
-    found = []
-    with torch.no_grad():
-        for r in range(len(vectors)):
-            found.append(evaluate(loss_fn, point.unpack(rows[:, r], dtype)))
-            tick()
-    return torch.stack(found)
+    for r in range(len(vectors)):
+        yield point.unpack(rows[:, r], dtype)

@@ -1,9 +1,10 @@
-"""Evaluating a user's torch loss, with errors at the call that made the mistake."""
+"""Evaluating a user's torch loss, with errors and warnings at the call that made the mistake."""
 
 from __future__ import annotations
 
+import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 import torch
@@ -15,11 +16,17 @@ def evaluate(loss_fn: LossFn, outputs: dict[str, torch.Tensor]) -> torch.Tensor:
     """The loss as a real floating-point tensor of any shape.
 
     Raises:
-        TypeError: the loss is not callable, or returns no tensor, or one of integers.
+        TypeError: the loss is not callable, or returns no tensor, or one of integers. What the loss
+            itself raises passes; a `KeyError` says which outputs there are.
     """
     if not callable(loss_fn):
         raise TypeError(f"loss_fn must be a function of the output dict, not {loss_fn!r}.")
-    loss = loss_fn(outputs)
+    names = list(outputs)
+    try:
+        loss = loss_fn(outputs)
+    except KeyError as error:
+        error.add_note(f"The outputs of the model are: {', '.join(names)}.")
+        raise
     if not isinstance(loss, torch.Tensor):
         raise TypeError(f"loss_fn must return a torch.Tensor, not {type(loss).__name__}.")
     if not loss.dtype.is_floating_point:
@@ -29,10 +36,31 @@ def evaluate(loss_fn: LossFn, outputs: dict[str, torch.Tensor]) -> torch.Tensor:
     return loss
 
 
+def stack(losses: Iterable[torch.Tensor]) -> torch.Tensor:
+    """Losses of several runs as one tensor.
+
+    Raises:
+        ValueError: they differ in shape (a mask that depends on the data, say).
+    """
+    losses = list(losses)
+    if shapes := sorted({tuple(loss.shape) for loss in losses[1:]} - {tuple(losses[0].shape)}):
+        raise ValueError(
+            f"The loss has the shape {tuple(losses[0].shape)} at the parameters and {shapes[0]} near "
+            "them: it has no derivative there."
+        )
+    return torch.stack(losses)
+
+
+def warn(message: str) -> None:
+    """Warns at the line outside of this package that led here."""
+    level, frame = 1, sys._getframe()
+    while frame is not None and frame.f_globals.get("__package__") == __package__:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, UserWarning, stacklevel=level)
+
+
 def warn_constant() -> None:
-    warnings.warn(
+    warn(
         "The loss does not depend on the model's outputs through differentiable operations (is it a "
-        "constant, or detached?): its Jacobian is zero.",
-        UserWarning,
-        stacklevel=4,
+        "constant, or detached?): its Jacobian is zero."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -15,7 +16,7 @@ from .. import _engine
 from ._loss import LossFn
 from ._result import JacobianResult, describe
 from .jacobian_autograd import JacobianAutograd
-from .jacobian_numerical import JacobianNumerical
+from .jacobian_numerical import Differences, JacobianNumerical
 
 
 @dataclass
@@ -46,6 +47,8 @@ class DifferentiabilityReport:
     def summary(self) -> str:
         """Pass or fail, how far the methods agree, and every parameter that does not."""
         lines = [f"Passed: {self.passed}", f"NaN/Inf gradients: {self.nan_or_inf}"]
+        for method, names in self.details.get("non_finite", {}).items():
+            lines.append(f"  {method}: {', '.join(names)}")
         if self.fwd_vs_rev_ok is not None:
             lines.append(
                 f"Forward vs reverse: rel≈{self.rel_err_fwd_rev:.3e} "
@@ -61,10 +64,12 @@ class DifferentiabilityReport:
         for part in self.details.values():
             for name, one in part.get("parameters", {}).items():
                 if one["verdict"] != "agrees":
+                    kink = one.get("kink")
                     lines.append(
                         f"  {part['compares']}: {name} {one['verdict']}: differs by "
                         f"{one['max_abs_diff']:.3e} of {one['largest']:.3e}, "
                         f"error estimate {one['error_estimate']:.1e}"
+                        + (f"; a kink: left and right differ by {kink:.1e}" if kink else "")
                     )
             for side in ("only_in_a", "only_in_b"):
                 for name, reason in part.get(side, {}).items():
@@ -91,7 +96,9 @@ def check_model_differentiability(
 
     A parameter agrees if |a - n| <= atol + rtol max(|a|, |n|) + e in every element, where e is the finite
     difference's own error estimate (from halving its step, plus round-off). Where e exceeds 1e-2 of the
-    derivative, the verdict is "inconclusive", which does not pass.
+    derivative, the verdict is "inconclusive", which does not pass; so it is at a kink, where left and right
+    derivatives differ by more than that tolerance. All of it is computed in float64 where loss and model
+    permit; what `JacobianAutograd.compute` gives in the model's own dtype must be finite as well.
 
     Args:
         model: a `macrostat` model instance.
@@ -113,44 +120,52 @@ def check_model_differentiability(
     numerical = (
         JacobianNumerical(model, scenario, epsilon, parameter_space) if compare_numerical else None
     )
-    loss_dtype = torch.float64
+    modes = ("rev", "fwd") if compare_forward_reverse else ("rev",)
+    given = _engine.output_dtype(model.parameters.hyper)
+    dtype = torch.float64
     try:
-        reverse = auto._compute(loss_fn, "rev", None, loss_dtype, torch.float64)
-    except (RuntimeError, TypeError):
-        # A loss that mixes in float32 tensors of its own may refuse float64 outputs.
-        loss_dtype = torch.get_default_dtype()
-        reverse = auto._compute(loss_fn, "rev", None, loss_dtype, torch.float64)
-    eps = torch.finfo(_working_dtype(model, reverse, loss_dtype)).eps
-    gradients: list[Mapping[str, torch.Tensor]] = [reverse]
-    details: dict[str, dict[str, Any]] = {
-        "determinism": {"ok": _repeats(auto, loss_fn, loss_dtype, reverse)}
-    }
+        reverse = auto._compute(loss_fn, "rev", None, dtype, dtype)
+    except Exception:
+        # A loss (or a step) that mixes in float32 tensors of its own may refuse float64.
+        if given == dtype:
+            raise
+        dtype = given
+        reverse = auto._compute(loss_fn, "rev", None, dtype, torch.float64)
+    values = [auto._loss(loss_fn, dtype) for _ in range(2)]
+    eps = max(torch.finfo(kind).eps for kind in (dtype, values[0].dtype))
+    gradients: dict[str, Mapping[str, torch.Tensor]] = {"reverse": reverse}
+    again = auto._compute(loss_fn, "rev", None, dtype, torch.float64)
+    same = _identical(values[0], values[1]) and all(
+        _identical(reverse[k], again[k]) for k in reverse
+    )
+    details: dict[str, dict[str, Any]] = {"determinism": {"ok": same}}
 
     forward_part = numerical_part = None
     if compare_forward_reverse:
-        forward = auto._compute(loss_fn, "fwd", None, loss_dtype, torch.float64)
-        gradients.append(forward)
+        gradients["forward"] = forward = auto._compute(loss_fn, "fwd", None, dtype, torch.float64)
         forward_part = _part("Forward vs reverse", forward, reverse, None, rtol, atol, eps)
         details["autograd_fwd"] = forward_part
     if numerical is not None:
         found = numerical._differences(loss_fn, numerical_mode, halved=True)
-        values = JacobianResult(found.values, **describe(model))
-        gradients.append(values)
-        errors = {name: error.numpy() for name, error in found.errors.items()}
+        gradients["numerical"] = differences = JacobianResult(found.values, **describe(model))
         numerical_part = _part(
-            "Autograd vs numerical", reverse, values, errors, rtol, atol, max(eps, found.eps)
+            "Autograd vs numerical", reverse, differences, found, rtol, atol, max(eps, found.eps)
         )
         details["numerical"] = numerical_part
-    nan_or_inf = any(
-        not bool(torch.isfinite(g).all()) for grads in gradients for g in grads.values()
-    )
-    details["autograd_rev"] = {
-        "nan_or_inf": not all(bool(torch.isfinite(g).all()) for g in reverse.values())
+    if given != dtype:
+        # What `JacobianAutograd.compute` gives; exp(100) is finite in float64 alone.
+        for mode, name in zip(modes, ("reverse", "forward"), strict=False):
+            with contextlib.suppress(Exception):  # a loss may refuse `given`, too
+                gradients[f"{name} in {given}"] = auto._compute(loss_fn, mode, None, given, given)
+    non_finite = {
+        method: [name for name, g in jacobian.items() if not bool(torch.isfinite(g).all())]
+        for method, jacobian in gradients.items()
     }
+    details["non_finite"] = {method: names for method, names in non_finite.items() if names}
     oks = [part["ok"] for part in (forward_part, numerical_part) if part is not None]
     report = DifferentiabilityReport(
-        passed=not nan_or_inf and details["determinism"]["ok"] and all(oks),
-        nan_or_inf=nan_or_inf,
+        passed=same and not details["non_finite"] and all(oks),
+        nan_or_inf=bool(details["non_finite"]),
         fwd_vs_rev_ok=(forward_part or {}).get("ok"),
         autodiff_vs_numerical_ok=(numerical_part or {}).get("ok"),
         max_abs_diff_fwd_rev=(forward_part or {}).get("max_abs_diff"),
@@ -164,48 +179,53 @@ def check_model_differentiability(
     return report
 
 
-def _working_dtype(model: Any, jacobian: JacobianResult, loss_dtype: torch.dtype) -> torch.dtype:
-    """The coarsest dtype that the gradient went through."""
-    if _engine.is_compiled(model):
-        return loss_dtype
-    return next(iter(jacobian.values())).dtype if jacobian else torch.get_default_dtype()
-
-
-def _repeats(
-    auto: JacobianAutograd, loss_fn: LossFn, loss_dtype: torch.dtype, before: JacobianResult
-) -> bool:
-    """Does the same computation give the same numbers, bit by bit? (NaN counts as equal to NaN.)"""
-    again = auto._compute(loss_fn, "rev", None, loss_dtype, torch.float64)
-    return all(
-        np.array_equal(before[name].cpu().numpy(), again[name].cpu().numpy(), equal_nan=True)
-        for name in before
-    )
+def _identical(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Bit by bit; NaN counts as equal to NaN."""
+    return np.array_equal(a.detach().cpu().numpy(), b.detach().cpu().numpy(), equal_nan=True)
 
 
 def _part(
     compares: str,
     a: JacobianResult,
     n: JacobianResult,
-    errors: Mapping[str, np.ndarray] | None,
+    differences: Differences | None,
     rtol: float,
     atol: float,
     eps: float,
 ) -> dict[str, Any]:
     """One comparison as the report keeps it."""
     left, right = _arrays(a, n)
+    errors = gaps = None
+    if differences is not None:
+        gaps = {name: gap.numpy() for name, gap in differences.kinks.items()}
+        # Zero by both: the runs do not depend on the parameter, and rounding is no question.
+        errors = {
+            name: np.where((left[name] == 0) & (right[name] == 0), 0.0, error.numpy())
+            for name, error in differences.errors.items()
+            if name in left
+        }
     found: dict[str, Comparison] = compare_all(left, right, errors, rtol, atol, eps)
+    parameters = {}
+    for name, one in found.items():
+        parameters[name] = asdict(one)
+        if errors is not None and gaps is not None:
+            kink = gaps[name] > atol + rtol * one.largest + errors[name]
+            parameters[name]["kink"] = float(np.max(gaps[name], where=kink, initial=0.0))
+            if one.verdict == "agrees" and kink.any():
+                parameters[name]["verdict"] = "inconclusive"
     only_a = {k: a.expected_absent(k) for k in left if k not in right}
     only_b = {k: a.expected_absent(k) for k in right if k not in left}
     missing = [k for k, reason in {**only_a, **only_b}.items() if reason is None]
+    verdicts = {name: one["verdict"] for name, one in parameters.items()}
     return {
         "compares": compares,
-        "ok": all(one.verdict == "agrees" for one in found.values()) and not missing,
+        "ok": all(verdict == "agrees" for verdict in verdicts.values()) and not missing,
         "max_abs_diff": _largest([one.max_abs_diff for one in found.values()]),
         "rel_err": _largest([one.rel_err for one in found.values()]),
-        "inconclusive": [k for k, one in found.items() if one.verdict == "inconclusive"],
+        "inconclusive": [name for name, verdict in verdicts.items() if verdict == "inconclusive"],
         "only_in_a": only_a,
         "only_in_b": only_b,
-        "parameters": {name: asdict(one) for name, one in found.items()},
+        "parameters": parameters,
     }
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
+import numpy as np
 import torch
-from torch.func import functional_call, jacfwd, jacrev
 
 from .. import _engine
-from . import _compiled
-from ._loss import LossFn, evaluate, warn_constant
+from . import _compiled, _eager
+from ._loss import LossFn, evaluate
 from ._result import JacobianResult, describe
 from .jacobian_base import JacobianBase
 
@@ -56,37 +56,27 @@ class JacobianAutograd(JacobianBase):
         loss_dtype: torch.dtype,
         dtype: torch.dtype,
     ) -> JacobianResult:
-        """As `compute`, with the dtype in which the loss sees a library model's outputs."""
+        """As `compute`, with the dtype in which the loss sees the outputs, and that of the result."""
+        scenario = self._scenario_id()
         if _engine.is_compiled(self.model):
-            point = _compiled.Point.of(self.model, self._scenario_id())
+            point = _compiled.Point.of(self.model, scenario)
             transform = _compiled.reverse if mode == "rev" else _compiled.forward
             columns = transform(point, loss_fn, loss_dtype, chunk_size)
             found = point.by_tensor(columns, dtype)
         else:
-            found = self._eager(loss_fn, mode, chunk_size)
+            found = _eager.jacobian(self.model, scenario, loss_fn, mode, chunk_size, loss_dtype)
+            found = {name: gradient.to(dtype) for name, gradient in found.items()}
         return JacobianResult(found, **describe(self.model))
 
-    def _eager(self, loss_fn: LossFn, mode: str, chunk_size: int | None) -> dict[str, torch.Tensor]:
-        behavior = self.model.get_model_training_instance(scenario=self.scenario)
-        prefix = "params."
-        params = {
-            name: tensor.detach()
-            for name, tensor in behavior.named_parameters()
-            if name.startswith(prefix)
-        }
-
-        def loss(params: dict[str, torch.Tensor]) -> torch.Tensor:
-            return evaluate(loss_fn, functional_call(behavior, params, ()))
-
-        transform: Any = jacrev if mode == "rev" else jacfwd
-        found = transform(loss, chunk_size=chunk_size)(params)
-        if not any(bool((gradient != 0).any()) for gradient in found.values()):
-            self._warn_if_constant(behavior, loss_fn)
-        return {name.removeprefix(prefix): gradient.detach() for name, gradient in found.items()}
-
-    @staticmethod
-    def _warn_if_constant(behavior: Any, loss_fn: LossFn) -> None:
-        for tensor in behavior.parameters():
-            tensor.requires_grad_(True)
-        if not evaluate(loss_fn, behavior()).requires_grad:
-            warn_constant()
+    def _loss(self, loss_fn: LossFn, dtype: torch.dtype) -> torch.Tensor:
+        """The loss itself, of outputs in `dtype`."""
+        scenario = self._scenario_id()
+        if _engine.is_compiled(self.model):
+            point = _compiled.Point.of(self.model, scenario)
+            outputs = point.unpack(point.program.values(point.vector, point.matrix), dtype)
+        else:
+            outputs = next(
+                _eager.runs(self.model, scenario, [], np.zeros((1, 0)), np.zeros(1, bool), dtype)
+            )
+        with torch.no_grad():
+            return evaluate(loss_fn, outputs)

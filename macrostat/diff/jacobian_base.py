@@ -22,7 +22,8 @@ class JacobianBase:
         jacobian: the last result of `compute`, parameter name -> tensor (*loss shape, *parameter shape).
 
     Raises:
-        ValueError: a scenario that the model does not have, with the list of those it has.
+        ValueError: a name that no scenario of the model has; KeyError: a number that none has. Both list
+            what there is.
     """
 
     def __init__(self, model: Any, scenario: int | str = 0) -> None:
@@ -35,15 +36,7 @@ class JacobianBase:
         raise NotImplementedError("JacobianBase.compute() must be implemented by subclasses")
 
     def _scenario_id(self) -> int:
-        scenarios = self.model.scenarios
-        known = {index: info["Name"] for index, info in scenarios.info.items()}
-        if self.scenario in known:
-            return self.scenario  # pyright: ignore[reportReturnType]
-        for index, name in known.items():
-            if name == self.scenario:
-                return index
-        listing = ", ".join(f"{index}: {name!r}" for index, name in known.items())
-        raise ValueError(f"Scenario {self.scenario} not found. There are: {listing}.")
+        return self.model.scenarios.find(self.scenario)
 
     def _given(
         self, jacobian_dict: Mapping[str, torch.Tensor] | None
@@ -65,8 +58,8 @@ class JacobianBase:
             param_order: the columns; default: the order of the dict.
 
         Raises:
-            ValueError: there is no result yet, a parameter is missing, or the shapes differ (a sector
-                vector beside scalars: convert those by themselves).
+            ValueError: there is no result yet, or the shapes differ (a sector vector beside scalars:
+                convert those by themselves). KeyError: a parameter that is not in the dict.
         """
         jacobian = self._given(jacobian_dict)
         if not jacobian:
@@ -88,7 +81,7 @@ class JacobianBase:
 
         Raises:
             ValueError: there is no result yet, a loss of more than two dimensions, or labels that do not
-                match its shape.
+                match its shape. KeyError: a parameter that is not in the dict.
         """
         import pandas as pd
 
@@ -105,9 +98,11 @@ def _checked(
     jacobian: Mapping[str, torch.Tensor], param_order: Sequence[str] | None
 ) -> tuple[list[str], torch.Size]:
     order = list(jacobian if param_order is None else param_order)
+    if not order:
+        raise ValueError("param_order names no parameter.")
     for name in order:
         if name not in jacobian:
-            raise ValueError(
+            raise KeyError(
                 f"Parameter {name} not found in jacobian dict. There are: {', '.join(jacobian)}."
             )
     shape = jacobian[order[0]].shape

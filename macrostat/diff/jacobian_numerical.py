@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import sys
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from numbers import Real
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -16,17 +15,25 @@ import torch
 from macrostat_jax.diff._stencil import Stencil
 
 from .. import _engine
-from . import _compiled
-from ._loss import LossFn, evaluate
+from . import _compiled, _eager
+from ._kinks import kinks
+from ._loss import LossFn, evaluate, stack, warn
 from ._result import JacobianResult, describe
 from .jacobian_base import JacobianBase
 
 
 class Differences(NamedTuple):
-    """Derivatives and their error estimates by parameter name, and the round-off they were taken with."""
+    """Finite differences by parameter name.
+
+    Attributes:
+        values, errors: derivatives and their error estimates.
+        kinks: how far the derivatives to the left and to the right are apart.
+        eps: the unit round-off of the losses.
+    """
 
     values: dict[str, torch.Tensor]
     errors: dict[str, torch.Tensor]
+    kinks: dict[str, torch.Tensor]
     eps: float
 
 
@@ -57,7 +64,7 @@ class JacobianNumerical(JacobianBase):
         parameter_space: Literal["direct", "log"] = "log",
     ) -> None:
         super().__init__(model, scenario)
-        if not (isinstance(epsilon, (int, float)) and math.isfinite(epsilon) and epsilon > 0):
+        if not (isinstance(epsilon, Real) and math.isfinite(epsilon) and epsilon > 0):
             raise ValueError(f"epsilon must be finite and greater than 0, not {epsilon}.")
         if parameter_space not in ("direct", "log"):
             raise ValueError(
@@ -114,135 +121,154 @@ class JacobianNumerical(JacobianBase):
         progress: bool = False,
     ) -> Differences:
         parameters = self.model.parameters
-        names = list(parameters.get_free_param_names() if param_names is None else param_names)
+        names = list(
+            dict.fromkeys(parameters.get_free_param_names() if param_names is None else param_names)
+        )
         unknown = [name for name in names if name not in parameters.values]
         if unknown:
             raise KeyError(
                 f"Unknown parameters {unknown}. There are: {', '.join(parameters.values)}."
             )
         if not names:
-            return Differences({}, {}, 0.0)
-        x = np.array([float(parameters.values[name]["value"]) for name in names])
+            return Differences({}, {}, {}, 0.0)
+        given = _engine.scalar_values(parameters)
+        x = np.array([given[name] for name in names])
+        if not np.isfinite(x).all():
+            raise ValueError(
+                f"Parameters must be finite: {[n for n in names if not math.isfinite(given[n])]}."
+            )
         stencil = Stencil(x, mode, self.parameter_space, self.epsilon, halved, names)
-        if self.parameter_space == "log":
-            self._warn_of_negatives([n for n, value in zip(names, x, strict=True) if value < 0])
-        broken = set(names) & {c.derived_param for c in parameters.get_constraints()}
+        points = stencil.points()
+        count = len(points)
+        if halved and mode != "central":
+            # The derivative is taken on one side; a kink is seen by looking to both.
+            other = "backward" if mode == "forward" else "forward"
+            mirrored = Stencil(x, other, self.parameter_space, self.epsilon, halved, names)
+            points = np.concatenate([points, mirrored.points()[1:]])
+        moves = (points != x).sum(axis=0)
+        unmoved = [
+            n for n, found in zip(names, moves, strict=True) if found < (len(points) - 1) / len(x)
+        ]
+        if unmoved:
+            raise ValueError(f"epsilon {self.epsilon:g} is too small to move {unmoved}.")
+        negative = [name for name in names if given[name] < 0]
+        if negative and self.parameter_space == "log":
+            warn(
+                f"Found negative parameters in log-space mode: {negative}. Using the sign-preserving "
+                "transformation sign(p) * exp(log(abs(p)) +/- epsilon)."
+            )
+        derived = {c.derived_param for c in parameters.get_constraints()}
+        broken = [name for name in names if name in derived]
         if broken:
-            warnings.warn(
-                f"{sorted(broken)} are derived by constraints: perturbing them breaks the constraints, "
-                "and their numerical derivatives differ from the (zero) derivatives under them.",
-                UserWarning,
-                stacklevel=3,
+            warn(
+                f"{broken} are derived by constraints: perturbing them breaks the constraints, and "
+                "their numerical derivatives differ from the (zero) derivatives under them."
             )
-        values, dtype = self._losses(loss_fn, names, stencil.points(), broken, progress)
-        eps = torch.finfo(dtype).eps
-        slopes, errors = stencil.combine(values.double().cpu().numpy(), eps)
-        return Differences(
-            {name: torch.from_numpy(np.asarray(slopes[i])) for i, name in enumerate(names)},
-            {name: torch.from_numpy(np.asarray(errors[i])) for i, name in enumerate(names)},
-            eps,
+        loose = (points[:, [name in derived for name in names]] != [given[n] for n in broken]).any(
+            1
         )
-
-    @staticmethod
-    def _warn_of_negatives(names: list[str]) -> None:
-        if names:
-            warnings.warn(
-                f"Found negative parameters in log-space mode: {names}. Using the sign-preserving "
-                "transformation sign(p) * exp(log(abs(p)) +/- epsilon).",
-                UserWarning,
-                stacklevel=4,
-            )
+        losses, noise, eps = self._losses(loss_fn, _Runs(names, points, loose), progress)
+        slopes, errors = stencil.combine(losses[:count], eps)
+        width = np.abs(points[1 : 1 + len(x)] - x).max(axis=1) * (2 if mode == "central" else 1)
+        errors = errors + 2 * noise / width.reshape(-1, *[1] * noise.ndim)
+        gaps = kinks(points, losses, eps) if halved else np.zeros_like(slopes)
+        values, error, kink = (_by_name(names, found) for found in (slopes, errors, gaps))
+        return Differences(values, error, kink, eps)
 
     def _losses(
-        self,
-        loss_fn: LossFn,
-        names: list[str],
-        points: np.ndarray,
-        broken: set[str],
-        progress: bool,
-    ) -> tuple[torch.Tensor, torch.dtype]:
-        """The losses (R, *loss shape) at `points` (R, n), and the dtype the loss was evaluated in."""
-        run = self._compiled_losses if _engine.is_compiled(self.model) else self._eager_losses
-        with _progress(len(points) if progress else 0) as tick:
-            try:
-                losses = run(loss_fn, names, points, broken, torch.float64, tick)
-            except (RuntimeError, TypeError) as refusal:
-                dtype = torch.get_default_dtype()
-                losses = run(loss_fn, names, points, broken, dtype, tick)
-                warnings.warn(
-                    f"The loss refuses float64 outputs ({refusal}); it is evaluated in {dtype}, whose "
-                    "round-off limits the accuracy of the differences.",
-                    UserWarning,
-                    stacklevel=4,
-                )
+        self, loss_fn: LossFn, runs: _Runs, progress: bool
+    ) -> tuple[np.ndarray, np.ndarray, float]:
+        """The losses (R, *loss shape) of runs, their rounding by the loss itself, and its unit."""
+
+        def evaluated(dtype: torch.dtype) -> list[torch.Tensor]:
+            with _progress(len(runs.points) if progress else 0) as tick, torch.no_grad():
+                found = []
+                for outputs in self._outputs(runs, dtype):
+                    found.append(evaluate(loss_fn, outputs))
+                    tick()
+                return found
+
+        dtype, default = torch.float64, _engine.output_dtype(self.model.parameters.hyper)
+        refusal = None
+        try:
+            found = evaluated(dtype)
+        except Exception as error:
+            # What is not about float64 is raised again by the second attempt.
+            if default == dtype:
+                raise
+            refusal = str(error)
+        if refusal is not None:
+            dtype = default
+            found = evaluated(dtype)
+            warn(
+                f"The loss refuses float64 outputs ({refusal}); it is evaluated in {dtype}, whose "
+                "round-off limits the accuracy of the differences."
+            )
+        losses = stack(found).double().cpu().numpy()
         # A loss may round float64 outputs by itself: its own dtype is what its differences suffer from.
-        return losses, losses.dtype
+        eps = torch.finfo(found[0].dtype).eps
+        noise = np.zeros_like(losses[0])
+        if eps > torch.finfo(torch.float64).eps:
+            with torch.no_grad():
+                outputs = next(self._outputs(runs, dtype))
+                for jittered in _jittered(outputs, 4 * eps):
+                    moved = evaluate(loss_fn, jittered).double().cpu().numpy()
+                    noise = np.maximum(noise, np.abs(moved - losses[0]))
+        if len(losses) > 1 and losses.size and bool((losses == losses[0]).all()):
+            warn(
+                f"The loss is the same in all {len(losses)} runs (is it a constant?): its numerical "
+                "Jacobian is zero."
+            )
+        return losses, noise, eps
 
-    def _compiled_losses(
-        self,
-        loss_fn: LossFn,
-        names: list[str],
-        points: np.ndarray,
-        broken: set[str],
-        dtype: torch.dtype,
-        tick: Callable[[], Any],
-    ) -> torch.Tensor:
-        definition = _engine.definition_for(self.model)
-        point = _compiled.Point.of(self.model, self._scenario_id(), definition)
-        place = _engine.element_index(definition)
-        columns = [place[name] for name in names]
-        vectors = point.vector.repeat(len(points), 1)
-        vectors[:, columns] = torch.as_tensor(points, device=vectors.device)
-        if not broken:
-            return _compiled.losses(point, loss_fn, vectors, dtype, tick)
-        # Rows that move a derived parameter run without the constraint that would undo the move.
-        moved = (vectors != vectors[0])[:, [place[name] for name in sorted(broken)]].any(dim=1)
-        loose = _compiled.Point.of(self.model, self._scenario_id(), definition.with_constraints(()))
-        kept = _compiled.losses(point, loss_fn, vectors[~moved], dtype, tick)
-        free = _compiled.losses(loose, loss_fn, vectors[moved], dtype, tick)
-        result = kept.new_empty(len(vectors), *kept.shape[1:])
-        result[~moved], result[moved] = kept, free
-        return result
-
-    def _eager_losses(
-        self,
-        loss_fn: LossFn,
-        names: list[str],
-        points: np.ndarray,
-        broken: set[str],
-        dtype: torch.dtype,
-        tick: Callable[[], Any],
-    ) -> torch.Tensor:
+    def _outputs(self, runs: _Runs, dtype: torch.dtype) -> Iterator[dict[str, torch.Tensor]]:
+        """The output dict of every run."""
         model, scenario = self.model, self._scenario_id()
-        variables = copy.deepcopy(model.variables)
-        found = []
-        with torch.no_grad(), _default_dtype(dtype):
-            for row in points:
-                parameters = copy.deepcopy(model.parameters)
-                for name, value in zip(names, row, strict=True):
-                    parameters.values[name]["value"] = float(value)
-                if any(
-                    parameters.values[n]["value"] != model.parameters.values[n]["value"]
-                    for n in broken
-                ):
-                    parameters.get_constraints = tuple
-                else:
-                    parameters.enforce_constraints()
-                behavior = model.behavior(parameters, model.scenarios, variables, scenario=scenario)
-                found.append(evaluate(loss_fn, behavior.to(dtype)()))
-                tick()
-        return torch.stack(found)
+        if not _engine.is_compiled(model):
+            return _eager.runs(model, scenario, *runs, dtype)
+        definition = _engine.definition_for(model)
+        point = _compiled.Point.of(model, scenario, definition)
+        place = _engine.element_index(definition)
+        vectors = point.vector.repeat(len(runs.points), 1)
+        vectors[:, [place[name] for name in runs.names]] = torch.as_tensor(
+            runs.points, device=vectors.device
+        )
+        if not runs.loose.any():
+            return _compiled.runs(point, vectors, dtype)
+        free = _compiled.Point.of(model, scenario, definition.with_constraints(()))
+        kept = _compiled.runs(point, vectors[torch.as_tensor(~runs.loose)], dtype)
+        moved = _compiled.runs(free, vectors[torch.as_tensor(runs.loose)], dtype)
+        return (next(moved if loose else kept) for loose in runs.loose)
 
 
-@contextmanager
-def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    """Tensors that a user's step makes without naming a dtype are then of `dtype`, too."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
+class _Runs(NamedTuple):
+    """Perturbed runs.
+
+    Attributes:
+        names: the parameters that move.
+        points: their values, (R, n).
+        loose: runs without the constraints, which would undo the move of a derived parameter, (R,).
+    """
+
+    names: list[str]
+    points: np.ndarray
+    loose: np.ndarray
+
+
+def _by_name(names: list[str], rows: np.ndarray) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(np.asarray(row)) for name, row in zip(names, rows, strict=True)}
+
+
+def _jittered(outputs: dict[str, torch.Tensor], size: float) -> Iterator[dict[str, torch.Tensor]]:
+    """The outputs with every element off by `size`, relative, up or down at random, four times."""
+    generator = torch.Generator().manual_seed(0)
+    outputs = {name: path.clone() for name, path in outputs.items()}
+    for _ in range(4):
+        jittered = {}
+        for name, path in outputs.items():
+            signs = torch.randint(0, 2, path.shape, generator=generator).to(path) * 2 - 1
+            jittered[name] = path + size * path * signs
+        yield jittered
 
 
 @contextmanager
