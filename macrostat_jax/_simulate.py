@@ -123,7 +123,12 @@ def _scan(plan: Plan, inputs: Inputs) -> Any:
         initial = model.initial_state(params, inputs.scenario[0], *start_key)
     initial = _canonical_state(model, initial, dtype)
     fixed, moving = _parameter_paths(model, params, inputs.shocks)
-    keys = jax.random.split(key, horizon) if model.random else None
+    # Folding the period in, rather than splitting T ways: a longer run then begins as a shorter one.
+    keys = (
+        jax.vmap(lambda t: jax.random.fold_in(key, t))(jnp.arange(horizon))
+        if model.random
+        else None
+    )
 
     state_packing, initial = _pack(initial, packed)
     fixed_packing, fixed = _pack(fixed, packed)

@@ -323,6 +323,12 @@ def test_random_runs_are_reproducible_and_batch_independent():
     assert longer.walk.shape == (1,)
 
 
+def test_a_longer_run_begins_as_a_shorter_one():
+    key = jax.random.key(7)
+    short, long = simulate(RANDOM, key=key, periods=3), simulate(RANDOM, key=key, periods=50)
+    assert_same(long[:3], short, rtol=0)
+
+
 def test_one_key_for_a_batch_is_common_random_numbers():
     path = simulate(RANDOM, RANDOM.params(a=np.array([0.5, 0.5, 1.0])), key=jax.random.key(0))
     np.testing.assert_array_equal(path.walk[:, 0], path.walk[:, 1])
