@@ -124,6 +124,12 @@ def setup_for(definition: Model, hyper: Mapping[str, Any], series: Mapping[str, 
         raise ValueError(
             f"timesteps ({timesteps}) must be greater than timesteps_initialization ({initialization})."
         )
+    for name, values in series.items():
+        if len(values) != timesteps:
+            raise ValueError(
+                f"Scenario series {name!r} has {len(values)} periods, but timesteps is {timesteps}: make "
+                "the scenarios anew from the changed parameters."
+            )
     widths = {name: int(math.prod(values.shape[1:])) for name, values in series.items()}
     known = _series_roles(definition)
     for field in definition.Scenario.fields.values():

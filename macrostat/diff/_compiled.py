@@ -15,7 +15,7 @@ from torch.autograd import forward_ad
 from torch.func import jvp
 
 from .. import _engine
-from ._loss import LossFn, evaluate, warn_constant
+from ._loss import LossFn, evaluate, forward_mode, warn_constant
 
 
 class Point(NamedTuple):
@@ -90,21 +90,29 @@ def forward(point: Point, loss_fn: LossFn, dtype: torch.dtype, chunk: int | None
     for start in range(0, parameters, chunk or parameters):
         directions = basis[start : start + (chunk or parameters)]
         rows, tangents = point.program.tangents(point.vector, point.matrix, directions)
-        try:
-            slopes = torch.func.vmap(lambda t, rows=rows: jvp(loss, (rows,), (t,))[1])(tangents)
-        except Exception:
-            # Not every loss can be batched: its masks may depend on the data, or it draws numbers.
-            slopes = None
-        if slopes is None or not bool((slopes != 0).any()):
-            slopes = _one_by_one(loss, rows, tangents)
-        parts.append(slopes.double())
+        with forward_mode:
+            parts.append(_along(loss, rows, tangents).double())
     return torch.cat(parts).movedim(0, -1)
+
+
+def _along(
+    loss: Callable[[torch.Tensor], torch.Tensor], rows: torch.Tensor, tangents: torch.Tensor
+) -> torch.Tensor:
+    """The derivative of the loss along each tangent."""
+    try:
+        slopes = torch.func.vmap(lambda tangent: jvp(loss, (rows,), (tangent,))[1])(tangents)
+    except Exception:
+        # Not every loss can be batched: its masks may depend on the data, or it draws numbers.
+        slopes = None
+    if slopes is None or not bool((slopes != 0).any()):
+        return _one_by_one(loss, rows, tangents)
+    return slopes
 
 
 def _one_by_one(
     loss: Callable[[torch.Tensor], torch.Tensor], rows: torch.Tensor, tangents: torch.Tensor
 ) -> torch.Tensor:
-    """The derivative of the loss along each tangent; says so if the loss has none at all."""
+    """As `_along`, one after the other; says so if the loss does not depend on the outputs at all."""
     slopes, constant = [], True
     for tangent in tangents:
         with torch.no_grad(), forward_ad.dual_level():
@@ -112,7 +120,7 @@ def _one_by_one(
             slope = forward_ad.unpack_dual(value).tangent
         constant &= slope is None
         slopes.append(torch.zeros_like(value) if slope is None else slope)
-    if constant:
+    if constant and slopes[0].numel():
         warn_constant()
     return torch.stack(slopes)
 

@@ -13,7 +13,7 @@ from torch.func import functional_call, jacrev, jvp
 from torch.overrides import TorchFunctionMode
 
 from .. import _engine
-from ._loss import LossFn, evaluate, warn_constant
+from ._loss import LossFn, evaluate, forward_mode, warn_constant
 
 _PREFIX = "params."
 
@@ -92,10 +92,11 @@ def _forward(loss: Any, params: dict[str, torch.Tensor], chunk_size: int | None)
         tangents = {name: part.reshape(tensor.shape) for (name, tensor), part in parts}
         return jvp(loss, (params,), (tangents,))[1]
 
-    if chunk_size == 0:
-        columns = torch.stack([push(direction) for direction in basis])
-    else:
-        columns = torch.vmap(push, randomness="same", chunk_size=chunk_size)(basis)
+    with forward_mode:
+        if chunk_size == 0:
+            columns = torch.stack([push(direction) for direction in basis])
+        else:
+            columns = torch.vmap(push, randomness="same", chunk_size=chunk_size)(basis)
     blocks = columns.movedim(0, -1).split(sizes, dim=-1)
     return {
         name: block.reshape((*block.shape[:-1], *tensor.shape))

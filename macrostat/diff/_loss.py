@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 import torch
+
+forward_mode = threading.RLock()
+"""Held while torch differentiates forward: its levels of dual numbers are those of all threads."""
 
 LossFn: TypeAlias = Callable[[dict[str, torch.Tensor]], torch.Tensor]
 

@@ -126,9 +126,12 @@ def check_model_differentiability(
     try:
         reverse = auto._compute(loss_fn, "rev", None, dtype, dtype)
     except Exception:
-        # A loss (or a step) that mixes in float32 tensors of its own may refuse float64.
         if given == dtype:
             raise
+        reverse = None
+    if reverse is None:
+        # A loss (or a step) that mixes in float32 tensors of its own may refuse float64; what it
+        # raises for other reasons comes again.
         dtype = given
         reverse = auto._compute(loss_fn, "rev", None, dtype, torch.float64)
     values = [auto._loss(loss_fn, dtype) for _ in range(2)]

@@ -170,7 +170,10 @@ class JacobianNumerical(JacobianBase):
         losses, noise, eps = self._losses(loss_fn, _Runs(names, points, loose), progress)
         slopes, errors = stencil.combine(losses[:count], eps)
         width = np.abs(points[1 : 1 + len(x)] - x).max(axis=1) * (2 if mode == "central" else 1)
-        errors = errors + 2 * noise / width.reshape(-1, *[1] * noise.ndim)
+        noisy = np.stack(
+            [noise[(at != at[0]) | (np.arange(len(at)) == 0)].max(0) for at in points.T]
+        )
+        errors = errors + 2 * noisy / width.reshape(-1, *[1] * (noise.ndim - 1))
         gaps = kinks(points, losses, eps) if halved else np.zeros_like(slopes)
         values, error, kink = (_by_name(names, found) for found in (slopes, errors, gaps))
         return Differences(values, error, kink, eps)
@@ -178,42 +181,41 @@ class JacobianNumerical(JacobianBase):
     def _losses(
         self, loss_fn: LossFn, runs: _Runs, progress: bool
     ) -> tuple[np.ndarray, np.ndarray, float]:
-        """The losses (R, *loss shape) of runs, their rounding by the loss itself, and its unit."""
+        """The losses (R, *loss shape) of runs, how far rounding may have moved each, and their unit."""
 
-        def evaluated(dtype: torch.dtype) -> list[torch.Tensor]:
+        def evaluated(dtype: torch.dtype) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+            losses, moves = [], []
             with _progress(len(runs.points) if progress else 0) as tick, torch.no_grad():
-                found = []
                 for outputs in self._outputs(runs, dtype):
-                    found.append(evaluate(loss_fn, outputs))
+                    spare = {name: path.clone() for name, path in outputs.items()}
+                    loss = evaluate(loss_fn, outputs)
+                    losses.append(loss)
+                    # A loss may round float64 outputs by itself: its own dtype tells.
+                    if torch.finfo(loss.dtype).eps > torch.finfo(torch.float64).eps:
+                        jittered = _jittered(spare, 4 * torch.finfo(loss.dtype).eps, len(losses))
+                        moves.append((evaluate(loss_fn, jittered) - loss).abs())
                     tick()
-                return found
+            return losses, moves
 
         dtype, default = torch.float64, _engine.output_dtype(self.model.parameters.hyper)
-        refusal = None
+        found = refusal = None
         try:
             found = evaluated(dtype)
         except Exception as error:
             # What is not about float64 is raised again by the second attempt.
             if default == dtype:
                 raise
-            refusal = str(error)
-        if refusal is not None:
+            refusal = str(error).partition("\n")[0]
+        if found is None:
             dtype = default
             found = evaluated(dtype)
             warn(
                 f"The loss refuses float64 outputs ({refusal}); it is evaluated in {dtype}, whose "
                 "round-off limits the accuracy of the differences."
             )
-        losses = stack(found).double().cpu().numpy()
-        # A loss may round float64 outputs by itself: its own dtype is what its differences suffer from.
-        eps = torch.finfo(found[0].dtype).eps
-        noise = np.zeros_like(losses[0])
-        if eps > torch.finfo(torch.float64).eps:
-            with torch.no_grad():
-                outputs = next(self._outputs(runs, dtype))
-                for jittered in _jittered(outputs, 4 * eps):
-                    moved = evaluate(loss_fn, jittered).double().cpu().numpy()
-                    noise = np.maximum(noise, np.abs(moved - losses[0]))
+        eps = torch.finfo(found[0][0].dtype).eps
+        losses = stack(found[0]).double().cpu().numpy()
+        noise = stack(found[1]).double().cpu().numpy() if found[1] else np.zeros_like(losses)
         if len(losses) > 1 and losses.size and bool((losses == losses[0]).all()):
             warn(
                 f"The loss is the same in all {len(losses)} runs (is it a constant?): its numerical "
@@ -259,16 +261,14 @@ def _by_name(names: list[str], rows: np.ndarray) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(np.asarray(row)) for name, row in zip(names, rows, strict=True)}
 
 
-def _jittered(outputs: dict[str, torch.Tensor], size: float) -> Iterator[dict[str, torch.Tensor]]:
-    """The outputs with every element off by `size`, relative, up or down at random, four times."""
-    generator = torch.Generator().manual_seed(0)
-    outputs = {name: path.clone() for name, path in outputs.items()}
-    for _ in range(4):
-        jittered = {}
-        for name, path in outputs.items():
-            signs = torch.randint(0, 2, path.shape, generator=generator).to(path) * 2 - 1
-            jittered[name] = path + size * path * signs
-        yield jittered
+def _jittered(outputs: dict[str, torch.Tensor], size: float, seed: int) -> dict[str, torch.Tensor]:
+    """The outputs with every element off by `size`, relative, up or down at random."""
+    generator = torch.Generator().manual_seed(seed)
+    found = {}
+    for name, path in outputs.items():
+        signs = torch.randint(0, 2, path.shape, generator=generator).to(path) * 2 - 1
+        found[name] = path + size * path * signs
+    return found
 
 
 @contextmanager
