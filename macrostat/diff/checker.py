@@ -216,8 +216,9 @@ def _part(
             parameters[name]["kink"] = float(np.max(gaps[name], where=kink, initial=0.0))
             if one.verdict == "agrees" and kink.any():
                 parameters[name]["verdict"] = "inconclusive"
-    only_a = {k: a.expected_absent(k) for k in left if k not in right}
-    only_b = {k: a.expected_absent(k) for k in right if k not in left}
+    # Both modes of autograd have every parameter; differences are of the free scalar ones.
+    only_a = {k: a.expected_absent(k) if differences else None for k in left if k not in right}
+    only_b = {k: a.expected_absent(k) if differences else None for k in right if k not in left}
     missing = [k for k, reason in {**only_a, **only_b}.items() if reason is None]
     verdicts = {name: one["verdict"] for name, one in parameters.items()}
     return {

@@ -127,13 +127,15 @@ def _row_index(shape: torch.Size, timesteps: int | None, names: Sequence[str] | 
             index = pd.RangeIndex(timesteps, name="timestep")
         else:
             return pd.RangeIndex(shape[0], name="element")
+        labelled = (len(index),)
     elif len(shape) == 2:
         rows = shape[0] if timesteps is None else timesteps
         labels = [f"var_{i}" for i in range(shape[1])] if names is None else list(names)
         index = pd.MultiIndex.from_product([range(rows), labels], names=["timestep", "variable"])
+        labelled = (rows, len(labels))
     else:
         raise ValueError(f"Unsupported loss shape: {tuple(shape)}; at most (timestep, variable).")
-    if len(index) != shape.numel():
+    if labelled != tuple(shape):
         raise ValueError(
             f"Incompatible loss structure: timesteps {timesteps} and variable names {names} do not "
             f"match shape {tuple(shape)}"

@@ -484,13 +484,14 @@ def test_any_torch_loss_works(kind: str, default: torch.dtype):
         if kind == "module" and default == torch.float64:
             loss = copy.deepcopy(loss).double()  # type: ignore[union-attr]
         expected = JacobianAutograd(model).compute(plain)
+        # Sums of a hundred terms, which cancel in some parameters: at the scale of the largest.
+        scale = max(value.abs().max() for value in expected.values())
         rounding = 64 * torch.finfo(default).eps
         for mode in MODES:
             found = JacobianAutograd(model).compute(loss, mode=mode)
             for key, value in expected.items():
-                scale = value.abs().max()
                 assert found[key].shape == value.shape
-                assert bool(((found[key] - value).abs() <= rounding * scale + 1e-12).all()), key
+                assert bool(((found[key] - value).abs() <= rounding * scale).all()), key
         # Log steps of 1e-3: some h^2 of the derivative, an order more for the sharper ones.
         found = JacobianNumerical(model).compute(loss)
         for key, value in expected.items():
