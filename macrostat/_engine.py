@@ -236,7 +236,7 @@ class Program:
             _, pull = jax.vjp(lambda v: rows(v, matrix), vector)
             return jax.vmap(lambda w: pull(w)[0])(weights)
 
-        batch = jax.vmap(functools.partial(rows, packed=False), in_axes=(0, None), out_axes=1)
+        batch = jax.vmap(rows, in_axes=(0, None), out_axes=1)
         self._compiled = {
             "values": jax.jit(rows),
             "batch": jax.jit(batch),
@@ -333,10 +333,10 @@ def _flat(state: Any, lead: tuple[int, ...]) -> jax.Array:
     return jnp.concatenate(leaves, axis=-1)
 
 
-def simulated_rows(setup: Setup, vector: Any, matrix: Any, packed: bool = True) -> jax.Array:
+def simulated_rows(setup: Setup, vector: Any, matrix: Any) -> jax.Array:
     """JAX: parameters (P,) and series (timesteps, K) -> variables (timesteps + 1, N)."""
     inputs, plan = _inputs(setup, vector, matrix)
-    path = trajectory(plan._replace(packed=packed, whole=packed), inputs)
+    path = trajectory(plan, inputs)
     first = _flat(inputs.initial, ())
     repeated = jnp.broadcast_to(first, (setup.initialization + 1, first.shape[0]))
     return jnp.concatenate([repeated, _flat(path, (plan.periods,))])

@@ -99,6 +99,8 @@ class Model(Generic[P, X, S]):
         given = {self.Params.key_of(name): value for name, value in values.items()}
         for key, value in list(given.items()):
             field = self.Params.fields[key]
+            if isinstance(value, list | tuple):
+                given[key] = value = np.asarray(value, float)
             _check_value(self, field, value)
             if field.shape and np.shape(value) == ():
                 given[key] = jnp.full(field.shape, value)
@@ -220,8 +222,8 @@ class Model(Generic[P, X, S]):
         name, _, kind = label.rpartition("_")
         if kind not in SHOCKS:
             raise KeyError(
-                f"{label!r} is no parameter shock of {self.name}: write the parameter's name and "
-                f"_add or _multiply."
+                f"{label!r} is neither a series of {self.name} ({', '.join(self.Scenario.fields)}) nor "
+                f"a parameter shock (a parameter's name and _add or _multiply)."
             )
         return self.Params.key_of(name), kind
 
@@ -411,8 +413,9 @@ def _traced_state(model: Model, name: str, function: Callable[..., Any], *args: 
             f"Model {model.name}: raised by {name}, which is traced when it is declared."
         )
         raise
-    # A resized model's records are subclasses of those that its functions name.
-    if not (isinstance(state, Record) and issubclass(model.State, type(state))):
+    # A resized model's records are subclasses, of the same fields, of those that its functions name.
+    known = isinstance(state, Record) and issubclass(model.State, type(state))
+    if not known or state.fields.keys() != model.State.fields.keys():
         raise TypeError(
             f"Model {model.name}: {name} must return {model.State.__qualname__}, "
             f"not {type(state).__name__}."

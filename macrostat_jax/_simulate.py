@@ -19,9 +19,6 @@ P = TypeVar("P", bound=Record)
 X = TypeVar("X", bound=Record)
 S = TypeVar("S", bound=Record)
 
-SMALL = 16
-"""Fields of at most this many elements travel through the scan packed in one vector."""
-
 
 class Inputs(NamedTuple):
     """Everything a run depends on, in canonical form: one float dtype, every path with T rows."""
@@ -41,10 +38,6 @@ class Plan(NamedTuple):
     batch: tuple[int | None, ...] | None = None
     """The batch axis of each leaf of the inputs, None for a single run."""
     checkpoint: bool = False
-    packed: bool = True
-    """Small fields as one vector: faster for one run, slower in a batch."""
-    whole: bool = False
-    """All variables of the path are used: it is written as one matrix, which is then faster."""
 
 
 def simulate(
@@ -101,7 +94,7 @@ def trajectory(plan: Plan, inputs: Inputs) -> Any:
     if plan.batch is None:
         return _scan(plan, inputs)
     leaves, treedef = jax.tree.flatten(inputs)
-    single = plan._replace(batch=None, packed=False)
+    single = plan._replace(batch=None)
 
     def one(*leaves: Any) -> Any:
         return _scan(single, treedef.unflatten(leaves))
@@ -111,7 +104,7 @@ def trajectory(plan: Plan, inputs: Inputs) -> Any:
 
 
 def _scan(plan: Plan, inputs: Inputs) -> Any:
-    model, horizon, packed = plan.model, plan.periods, plan.packed
+    model, horizon = plan.model, plan.periods
     params = model.constrain(inputs.params)
     dtype = float_dtype(inputs)
     initial, key = inputs.initial, inputs.key
@@ -130,34 +123,31 @@ def _scan(plan: Plan, inputs: Inputs) -> Any:
         else None
     )
 
-    state_packing, initial = _pack(initial, packed)
-    fixed_packing, fixed = _pack(fixed, packed)
-    row_packing, rows = _pack((inputs.scenario, moving), packed, time=True)
-
     # Recomputing one step in the backward pass costs less than storing and loading its intermediate
-    # values in every period: the residual of a period is then just the packed state.
+    # values in every period: what is kept of a period is then just the state.
     @functools.partial(jax.checkpoint, prevent_cse=False)
-    def step(prior: Any, fixed: Any, row: Any, key: Any) -> Any:
-        scenario, moving = row_packing.unpack(row)
-        period_params = model.Params(**{**fixed_packing.unpack(fixed), **moving})
+    def step(prior: Any, fixed: Any, row: Any) -> Any:
+        scenario, moving, key = row
         more = () if key is None else (key,)
-        state = model.step(state_packing.unpack(prior), period_params, scenario, *more)
-        return state_packing.repack(_canonical_state(model, state, dtype))
+        state = model.step(prior, model.Params(**fixed, **moving), scenario, *more)
+        return _canonical_state(model, state, dtype)
 
-    def body(prior: Any, xs: Any) -> tuple[Any, Any]:
-        state = step(prior, fixed, *xs)
-        # One output per variable: those that nobody uses then cost neither time nor memory.
-        return state, state if plan.whole else state_packing.unpack(state)
+    def body(prior: Any, row: Any) -> tuple[Any, Any]:
+        state = step(prior, fixed, row)
+        return state, state
 
-    _, path = _scanned(body, initial, (rows, keys), horizon, plan.checkpoint)
-    return state_packing.unpack(path, time=True) if plan.whole else path
+    rows = (inputs.scenario, moving, keys)
+    return _scanned(body, initial, rows, horizon, plan.checkpoint)[1]
 
 
 def _scanned(body: Callable, initial: Any, xs: Any, horizon: int, checkpoint: bool) -> Any:
     """`lax.scan`, or scans of about sqrt(T) periods nested in one: then only their starts are kept."""
     if not checkpoint or horizon < 4:
         return jax.lax.scan(body, initial, xs, length=horizon)
-    inner = math.isqrt(horizon)
+    root = math.isqrt(horizon)
+    # A divisor near the square root spares a copy of all paths, which a remainder would cost.
+    divisor = max(d for d in range(1, root + 1) if horizon % d == 0)
+    inner = divisor if 4 * divisor >= root else root
     outer = horizon // inner
     whole = outer * inner
 
@@ -195,57 +185,6 @@ def _parameter_paths(model: Model, params: Any, shocks: dict[str, Any]) -> tuple
     horizon = max((path.shape[0] for path in moving.values()), default=0)
     moving = {k: jnp.broadcast_to(v, (horizon, *v.shape[1:])) for k, v in moving.items()}
     return {key: value for key, value in values.items() if key not in moving}, moving
-
-
-class _Packing:
-    """How the small float leaves of a pytree travel as one vector, and the others beside it.
-
-    A scan over many scalars pays for each of them in every period; over one vector it pays once.
-    """
-
-    def __init__(self, tree: Any, packed: bool, time: bool) -> None:
-        leaves, self.treedef = jax.tree.flatten(tree)
-        self.shapes = [jnp.shape(leaf)[1:] if time else jnp.shape(leaf) for leaf in leaves]
-        small = [
-            packed
-            and math.prod(shape) <= SMALL
-            and jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
-            for leaf, shape in zip(leaves, self.shapes, strict=True)
-        ]
-        self.small = small
-
-    def repack(self, tree: Any, *, time: bool = False) -> Any:
-        leaves = self.treedef.flatten_up_to(tree)
-        lead = 1 if time else 0
-        small = [
-            leaf.reshape(*leaf.shape[:lead], -1)
-            for leaf, is_small in zip(leaves, self.small, strict=True)
-            if is_small
-        ]
-        vector = jnp.concatenate(small, axis=lead) if small else None
-        return vector, [
-            leaf for leaf, is_small in zip(leaves, self.small, strict=True) if not is_small
-        ]
-
-    def unpack(self, carried: Any, *, time: bool = False) -> Any:
-        vector, others = carried[0], iter(carried[1])
-        leaves, at = [], 0
-        for shape, is_small in zip(self.shapes, self.small, strict=True):
-            if not is_small:
-                leaves.append(next(others))
-                continue
-            size = math.prod(shape)
-            if time:
-                leaves.append(vector[:, at : at + size].reshape(vector.shape[0], *shape))
-            else:
-                leaves.append(vector[at : at + size].reshape(shape) if shape else vector[at])
-            at += size
-        return self.treedef.unflatten(leaves)
-
-
-def _pack(tree: Any, packed: bool, *, time: bool = False) -> tuple[_Packing, Any]:
-    packing = _Packing(tree, packed, time)
-    return packing, packing.repack(tree, time=time)
 
 
 def _canonical_state(model: Model, state: Any, dtype: Any) -> Any:

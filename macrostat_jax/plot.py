@@ -123,7 +123,9 @@ def impulse_response(
     for name in (model.State.key_of(variable) for variable in chosen):
         curve = np.asarray(responses[name])[at:]
         twins = [
-            fields for fields, other in curves if np.allclose(other, curve, rtol=0, atol=1e-12)
+            fields
+            for fields, other in curves
+            if other.shape == curve.shape and np.allclose(other, curve, rtol=0, atol=1e-12)
         ]
         if twins:  # one line for what moves as one: H_s = H_h
             twins[0].append(model.State.fields[name])

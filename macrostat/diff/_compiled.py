@@ -48,7 +48,9 @@ class Point(NamedTuple):
         """(*loss shape, P) as tensor name -> (*loss shape, *parameter shape)."""
         lead = columns.shape[:-1]
         found = {}
-        for place in _engine.slots(self.definition.Params).values():
+        # In the order of `Behavior.params`: torch sorts the names of a `ParameterDict`.
+        places = _engine.slots(self.definition.Params).values()
+        for place in sorted(places, key=lambda place: _engine.tensor_name(place.field)):
             block = columns[..., place.start : place.stop].to(dtype)
             found[_engine.tensor_name(place.field)] = block.reshape((*lead, *place.field.shape))
         return found

@@ -12,11 +12,11 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 
+from macrostat_jax.diff._kinks import kinks
 from macrostat_jax.diff._stencil import Stencil
 
 from .. import _engine
 from . import _compiled, _eager
-from ._kinks import kinks
 from ._loss import LossFn, evaluate, stack, warn
 from ._result import JacobianResult, describe
 from .jacobian_base import JacobianBase

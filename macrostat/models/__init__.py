@@ -22,9 +22,17 @@ from . import _serve
 from ._serve import ModelClasses as ModelClasses
 
 if TYPE_CHECKING:
+    from macrostat_jax import Model as Definition
+
     from ..core import Model
 
-__all__ = ["ModelClasses", "get_available_models", "get_model", "get_model_classes"]
+__all__ = [
+    "ModelClasses",
+    "from_definition",
+    "get_available_models",
+    "get_model",
+    "get_model_classes",
+]
 
 _finder = _serve.install()
 
@@ -90,6 +98,28 @@ def get_model_classes(
         *(component(part, f"{part.capitalize()}{modelname}") for part in _serve.COMPONENTS),
         Model=component(modelname.lower(), modelname),
     )
+
+
+def from_definition(definition: Definition) -> type[Model]:
+    """The torch class of a model of your own that is declared in `macrostat_jax`.
+
+        MyModel = from_definition(MY_MODEL)
+        model = MyModel()
+
+    It has the whole API of the library's models. Its instances do not pickle: no module in
+    which another process could find their class holds it.
+
+    Args:
+        definition: the `macrostat_jax.Model`.
+
+    Raises:
+        TypeError: something else.
+    """
+    from macrostat_jax import Model as Definition
+
+    if not isinstance(definition, Definition):
+        raise TypeError(f"from_definition takes a macrostat_jax.Model, not {definition!r}.")
+    return _serve.derive(definition).Model
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -156,7 +156,8 @@ def jvp(
     x = target.split(inputs)
     resolved = {resolve_wrt(model, (name,))[0].label: value for name, value in tangents.items()}
     directions = {label: _like(label, resolved[label], x[label]) for label in x}
-    return _compile.call(_jvp, target, inputs, directions)
+    outputs, tangents_out = _compile.call(_jvp, target, inputs, directions)
+    return _named_order(target, outputs), _named_order(target, tangents_out)
 
 
 def vjp(
@@ -191,7 +192,8 @@ def vjp(
         given = {model.State.key_of(name): value for name, value in cotangents.items()}
         cotangents = {name: given.get(name, 0.0) for name in target.of}
     weights = jax.tree.map(lambda s, w: _like("cotangent", w, s), shapes, cotangents)
-    return _compile.call(_vjp, target, inputs, weights)
+    outputs, pulled = _compile.call(_vjp, target, inputs, weights)
+    return _named_order(target, outputs), {one.label: pulled[one.label] for one in target.wrt}
 
 
 def _target(
@@ -221,7 +223,7 @@ def _batched(function: Callable[..., Any], target: Target, inputs: Inputs) -> An
     if target.plan.batch is None:
         return function(target, inputs)
     leaves, treedef = jax.tree.flatten(inputs)
-    single = target._replace(plan=target.plan._replace(batch=None, packed=False))
+    single = target._replace(plan=target.plan._replace(batch=None))
 
     def one(*leaves: Any) -> Any:
         return function(single, treedef.unflatten(leaves))
@@ -290,6 +292,10 @@ def _labelled_outputs(target: Target, inputs: Inputs, x: dict[str, Any]) -> dict
     if not leaves:
         raise TypeError("The function of the path returned no array.")
     return {_label(path): leaf for path, leaf in leaves}
+
+
+def _named_order(target: Target, outputs: Any) -> Any:
+    return outputs if callable(target.of) else {name: outputs[name] for name in target.of}
 
 
 def _declared_order(target: Target, values: dict[str, Any]) -> dict[str, Any]:

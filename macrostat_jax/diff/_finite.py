@@ -13,6 +13,7 @@ from .. import _compile
 from .._model import Model
 from .._simulate import Inputs
 from ._derivatives import _labelled_outputs, _target
+from ._kinks import kinks
 from ._labelled import Jacobian
 from ._stencil import Stencil
 from ._target import Of, Target, Wrt
@@ -47,7 +48,8 @@ def finite_differences(
             the derivative: the error estimate says how much.
 
     Returns:
-        A `Jacobian` with `errors` in the layout of `values`.
+        A `Jacobian` with `errors` in the layout of `values`. At a kink, the error of a central difference
+        is how far the derivatives to the left and to the right are apart.
 
     Raises:
         ValueError: an unknown method or space, a step that is not positive, log space with zero values.
@@ -70,7 +72,10 @@ def finite_differences(
     errors: dict[str, dict[str, Any]] = {}
     for name, array in outputs.items():
         eps = float(jnp.finfo(array.dtype).eps)
-        slope, error = stencil.combine(np.asarray(array, np.float64)[: len(points)], eps)
+        runs = np.asarray(array, np.float64)[: len(points)]
+        slope, error = stencil.combine(runs, eps)
+        if method == "central":
+            error = error + kinks(points, runs, eps)
         values[name], errors[name] = _columns(slope, leaves), _columns(error, leaves)
     mode = f"{method} differences, {space} step {step:g}"
     return Jacobian(model, target.wrt, values, mode, target.split(inputs), errors)
@@ -84,7 +89,6 @@ def pad_to(runs: int) -> int:
 @functools.partial(jax.jit, static_argnums=0)
 def _evaluate(target: Target, inputs: Inputs, points: Any) -> dict[str, Any]:
     """The outputs at every row of `points` (R, n): arrays (R, *shape)."""
-    single = target._replace(plan=target.plan._replace(packed=False))
     base = target.split(inputs)
 
     def one(point: Any) -> dict[str, Any]:
@@ -92,7 +96,7 @@ def _evaluate(target: Target, inputs: Inputs, points: Any) -> dict[str, Any]:
         for label, leaf in base.items():
             x[label] = point[at : at + leaf.size].reshape(leaf.shape)
             at += leaf.size
-        return _labelled_outputs(single, inputs, x)
+        return _labelled_outputs(target, inputs, x)
 
     return jax.vmap(one)(points)
 

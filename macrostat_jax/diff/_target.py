@@ -47,8 +47,7 @@ class Target(NamedTuple):
             if changes:
                 record = getattr(inputs, group).replace(**changes)
                 inputs = inputs._replace(**{group: record})
-        whole = not callable(self.of) and len(self.of) == len(self.plan.model.State.fields)
-        path = trajectory(self.plan._replace(whole=whole and self.plan.packed), inputs)
+        path = trajectory(self.plan, inputs)
         if callable(self.of):
             return self.of(path)
         return {key: getattr(path, key) for key in self.of}

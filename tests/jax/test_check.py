@@ -112,6 +112,7 @@ def test_stop_gradient_left_in():
     "term",
     [
         pytest.param(lambda x: jnp.abs(x - 0.5), id="kink"),
+        pytest.param(lambda x: jnp.maximum(x, 0.5), id="kink at a tie"),
         pytest.param(lambda x: jnp.where(x > 0.5, 1.0, 0.0), id="jump"),
         pytest.param(lambda x: jnp.where(x > 0.50002, 1.0, 0.0), id="jump nearby"),
         pytest.param(lambda x: jnp.sqrt(jnp.maximum(x - 0.5, 0.0)), id="root at zero"),
@@ -119,6 +120,7 @@ def test_stop_gradient_left_in():
 )
 def test_kinks_and_jumps_never_pass(term):
     assert not check(toy(term)).passed
+    assert not check(toy(term), space="direct").passed
 
 
 def test_a_model_that_is_no_function_of_its_arguments():
