@@ -127,11 +127,7 @@ def torch_rows(name: str) -> list[Row]:
     rows = []
     for title, transform in transforms.items():
         calls = [lambda t=transform, m=m: t(m) for m in instances()]
-        found = session_row(title, calls)
-        if title == "JacobianAutograd, rev":
-            # Its two halves, values and pullback, are the programs of all losses.
-            found[0].required = ("<=", 2)
-        rows += found
+        rows += session_row(title, calls)
     few = [
         lambda m=m, n=n: differences(m, n) for n, m in zip((1, 2, 3), instances()[:3], strict=True)
     ]
