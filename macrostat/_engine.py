@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import torch
+from torch.autograd import forward_ad
 
 from bridge import to_jax, to_torch, torch_function
 from macrostat_jax import AddingUp, Field, Model
@@ -366,10 +367,26 @@ def _behavior_inputs(behavior: Any) -> tuple[Setup, torch.Tensor, torch.Tensor]:
     return setup, vector, pack_series(setup, behavior.scenarios).to(vector.device)
 
 
+def _is_transformed(tensor: torch.Tensor) -> bool:
+    """Is it torch.func's or forward mode's stand-in for a tensor, which only `torch` programs take?"""
+    try:
+        tensor.data_ptr()
+    except RuntimeError:
+        return True
+    return (
+        forward_ad.unpack_dual(tensor).tangent is not None
+        if forward_ad._current_level >= 0
+        else False
+    )
+
+
 def forward(behavior: Any) -> dict[str, torch.Tensor]:
     """Simulates a library behavior: name -> (timesteps + 1, n), differentiable in params and scenarios."""
     setup, vector, matrix = _behavior_inputs(behavior)
-    rows = program(setup).torch(vector, matrix)
+    # Without a graph to leave, the program that the Jacobians use serves: one compile less.
+    plain = not torch.is_grad_enabled() and not any(map(_is_transformed, (vector, matrix)))
+    compiled = program(setup).values if plain else program(setup).torch
+    rows = compiled(vector, matrix)
     return unpack(setup.definition, rows, output_dtype(behavior.hyper))
 
 

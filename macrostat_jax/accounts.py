@@ -9,14 +9,16 @@ linear, for their derivatives. `residuals` gives the sums, by which a model is c
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-import pandas as pd
 
 from ._model import Model
 from ._record import NET_WORTH, Account, Field, Record
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CURRENT = "Current"
 """The account of a sector that is named without one."""
@@ -263,5 +265,7 @@ def _numbers(entries: list[Entry], values: dict[Entry, float]) -> pd.DataFrame:
 
 
 def _table(index: list[str], columns: list[tuple[str, str]], table: Any) -> pd.DataFrame:
+    import pandas as pd
+
     header = pd.MultiIndex.from_tuples([*columns, ("Total", "")], names=["sector", "account"])
     return pd.DataFrame(table, index=[*index, "Total"] if index else [], columns=header)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import pandas as pd
 import torch
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 STOCKS, FLOWS = ("asset", "liability"), ("inflow", "outflow")
 KINDS = (*STOCKS, *FLOWS, "index")
@@ -142,6 +144,8 @@ def _columns(items: Mapping[str, Mapping[Column, Any]], sectors: list[str]) -> l
 
 
 def _frame(table: Table, cell: Callable[[list[Cell]], Any], spaced: bool) -> pd.DataFrame:
+    import pandas as pd
+
     return pd.DataFrame(
         [[cell(row.get(column, [])) for column in table.columns] for row in table.items.values()],
         index=[_spaced(item) if spaced else item for item in table.items],

@@ -7,10 +7,12 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import torch
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COLUMNS = {
     "notation": "Notation",
@@ -86,6 +88,8 @@ def data_folder(path: os.PathLike | str) -> Path:
 def write_csv(
     path: os.PathLike | str, values: Mapping, hyper: Mapping, data: Mapping, sphinx_math: bool
 ) -> pd.DataFrame:
+    import pandas as pd
+
     parameters = pd.DataFrame.from_dict(dict(values), orient="index")
     parameters = parameters.reindex(columns=list(COLUMNS)).rename(columns=COLUMNS).sort_index()
     if sphinx_math:
@@ -112,6 +116,8 @@ def write_csv(
 
 
 def read_csv(path: os.PathLike | str) -> dict[str, Any]:
+    import pandas as pd
+
     table = pd.read_csv(path, index_col=0, dtype=str, keep_default_na=False)
     parameters, hyper = {}, {}
     for name, row in table.to_dict(orient="index").items():

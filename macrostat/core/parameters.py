@@ -7,10 +7,9 @@ import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import pandas as pd
 import torch
 
 from . import _parameter_files as files
@@ -19,6 +18,9 @@ from ._checks import BoundaryError as BoundaryError
 from ._checks import check_data, check_hyperparameter, check_order, check_value, number, require
 from ._dtype import output_dtype
 from .constraints import ConstraintResolver, LinearConstraint
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 logger = logging.getLogger(__name__)
 
@@ -384,6 +386,8 @@ class Parameters:
             KeyError: an unknown data parameter. ValueError: a table of another shape.
             BoundaryError: values outside its bounds.
         """
+        import pandas as pd
+
         require(name, self.data, "data parameter")
         # As text first: pandas' own conversion may be off in the last digit.
         table = pd.read_csv(file_path, index_col=index_col, header=header, dtype=str).astype(float)

@@ -8,14 +8,16 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import pandas as pd
 import torch
 
 from ._dtype import output_dtype
 from .parameters import Parameters
+
+if TYPE_CHECKING:
+    pass
 
 logger = logging.getLogger(__name__)
 
@@ -123,6 +125,8 @@ class Scenarios:
             KeyError: a series that the default scenario lacks. ValueError: a value of a wrong
                 shape. The scenario is then not added.
         """
+        import pandas as pd
+
         number = max(self.info) + 1
         if timeseries and self.trigger >= self.parameters["timesteps"]:
             logger.warning(
@@ -274,6 +278,8 @@ def _tensor(value: Any) -> torch.Tensor:
 
 def _plain(label: Any) -> Any:
     """An index label as JSON knows it; dates become ISO text."""
+    import pandas as pd
+
     if isinstance(label, np.datetime64 | pd.Timestamp):
         return str(label)
     return label.item() if isinstance(label, np.generic | torch.Tensor) else label

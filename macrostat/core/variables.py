@@ -9,15 +9,17 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import pandas as pd
 import torch
 
 from . import _accounts
 from ._dtype import output_dtype
 from ._parameter_files import from_jsonable, jsonable
 from .parameters import Parameters
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 logger = logging.getLogger(__name__)
 
@@ -288,6 +290,8 @@ class Variables:
 
     def to_pandas(self) -> pd.DataFrame:
         """The results: one row per time, columns (variable, sector)."""
+        import pandas as pd
+
         frames = {}
         for name, path in self.gather_timeseries().items():
             array = path.detach().cpu()
@@ -308,6 +312,8 @@ class Variables:
         Raises:
             ValueError: no columns in common. Columns that one side lacks are NaN, and logged.
         """
+        import pandas as pd
+
         ours = self.to_pandas()
         theirs: pd.DataFrame = other.to_pandas() if isinstance(other, Variables) else other
         if not set(ours.columns) & set(theirs.columns):
@@ -329,6 +335,8 @@ class Variables:
 
     def info_to_csv(self, file_path: os.PathLike | str, sphinx_math: bool = False) -> None:
         """Writes the declaration of the variables as a table."""
+        import pandas as pd
+
         table = pd.DataFrame.from_dict(self.info, orient="index")
         if "sectors" in table:
             table["sectors"] = [", ".join(map(str, entry)) for entry in table["sectors"]]
@@ -387,6 +395,8 @@ def detached(tensors: Mapping[str, Any]) -> dict[str, Any]:
 
 def _frame(path: torch.Tensor, labels: list) -> pd.DataFrame:
     """Columns: the labels where they are as many as the columns, numbers otherwise."""
+    import pandas as pd
+
     flat = path.reshape(len(path), -1).numpy()
     matching = labels if len(labels) == flat.shape[1] else range(flat.shape[1])
     return pd.DataFrame(flat, columns=list(matching))
