@@ -328,4 +328,6 @@ _chosen: dict[Any, str] = {}
 def _like(label: str, value: Any, like: Any) -> Any:
     if np.shape(value) not in ((), like.shape):
         raise ValueError(f"{label!r} needs the shape {like.shape}, not {np.shape(value)}.")
-    return jnp.broadcast_to(jnp.asarray(value, like.dtype), like.shape)
+    # NumPy for what is concrete: an eager operation of JAX would be a program of its own to compile.
+    module: Any = jnp if isinstance(value, jax.Array) else np
+    return module.broadcast_to(module.asarray(value, like.dtype), like.shape)
