@@ -187,11 +187,13 @@ class JacobianNumerical(JacobianBase):
             losses, moves = [], []
             with _progress(len(runs.points) if progress else 0) as tick, torch.no_grad():
                 for outputs in self._outputs(runs, dtype):
-                    spare = {name: path.clone() for name, path in outputs.items()}
+                    # A loss may round float64 outputs by itself: its own dtype tells. Copies, because
+                    # it may write into what it is given.
+                    coarse = not losses or losses[0].dtype != torch.float64
+                    spare = {k: path.clone() for k, path in outputs.items()} if coarse else {}
                     loss = evaluate(loss_fn, outputs)
                     losses.append(loss)
-                    # A loss may round float64 outputs by itself: its own dtype tells.
-                    if torch.finfo(loss.dtype).eps > torch.finfo(torch.float64).eps:
+                    if loss.dtype != torch.float64:
                         jittered = _jittered(spare, 4 * torch.finfo(loss.dtype).eps, len(losses))
                         moves.append((evaluate(loss_fn, jittered) - loss).abs())
                     tick()
