@@ -299,7 +299,8 @@ class Record:
                 for axis in field.axes
             )
             fields[key] = dataclasses.replace(field, axes=tuple(axes))
-        variant = type(cls.__name__, (cls,), {"__module__": cls.__module__, "__doc__": cls.__doc__})
+        about = {"__module__": cls.__module__, "__doc__": cls.__doc__}
+        variant: Any = type(cls.__name__, (cls,), about)
         variant.fields = fields
         return variant
 

@@ -292,10 +292,18 @@ def test_python_integers_are_numbers():
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"shocks": ("a_plus",)}, KeyError, "'a_plus' is neither a series of TOY .* nor a parameter shock"),
+        (
+            {"shocks": ("a_plus",)},
+            KeyError,
+            "'a_plus' is neither a series of TOY .* nor a parameter shock",
+        ),
         ({"shocks": ("q_add",)}, KeyError, "'q' is not in .*Params"),
         ({"trigger": 100}, ValueError, "Model TOY: trigger 100 is not within 100 periods"),
-        ({"scenarios": {"s": {"h": 1.0}}}, KeyError, "'h' is neither a series of TOY .* nor a parameter shock"),
+        (
+            {"scenarios": {"s": {"h": 1.0}}},
+            KeyError,
+            "'h' is neither a series of TOY .* nor a parameter shock",
+        ),
         ({"scenarios": {"s": {"g": math.nan}}}, ValueError, "TOY: series 'g' must be finite"),
         ({"scenarios": {"s": {"g": [1.0] * 101}}}, ValueError, "TOY: series 'g' takes one value"),
     ],

@@ -345,7 +345,11 @@ def test_one_key_for_a_batch_is_common_random_numbers():
     [
         ({"scenario": "boom"}, KeyError, r"FLAT has no scenario 'boom'"),
         ({"shocks": {"q_add": np.zeros(7)}}, KeyError, r"'q' is not in .*Params: a, b, c, weights"),
-        ({"shocks": {"a_plus": np.zeros(7)}}, KeyError, r"'a_plus' is neither a series of FLAT .* nor"),
+        (
+            {"shocks": {"a_plus": np.zeros(7)}},
+            KeyError,
+            r"'a_plus' is neither a series of FLAT .* nor",
+        ),
         (
             {"shocks": {"a_add": np.zeros(5)}, "periods": 7},
             ValueError,
