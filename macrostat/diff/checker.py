@@ -200,22 +200,10 @@ def _part(
     left, right = _arrays(a, n)
     errors = gaps = None
     if differences is not None:
-        gaps = {name: gap.numpy() for name, gap in differences.kinks.items()}
-        # Zero by both: the runs do not depend on the parameter, and rounding is no question.
-        errors = {
-            name: np.where((left[name] == 0) & (right[name] == 0), 0.0, error.numpy())
-            for name, error in differences.errors.items()
-            if name in left
-        }
-    found: dict[str, Comparison] = compare_all(left, right, errors, rtol, atol, eps)
-    parameters = {}
-    for name, one in found.items():
-        parameters[name] = asdict(one)
-        if errors is not None and gaps is not None:
-            kink = gaps[name] > atol + rtol * one.largest + errors[name]
-            parameters[name]["kink"] = float(np.max(gaps[name], where=kink, initial=0.0))
-            if one.verdict == "agrees" and kink.any():
-                parameters[name]["verdict"] = "inconclusive"
+        gaps = _numpy(differences.kinks)
+        errors = _numpy(differences.errors)
+    found: dict[str, Comparison] = compare_all(left, right, errors, rtol, atol, eps, gaps)
+    parameters = {name: asdict(one) for name, one in found.items()}
     # Both modes of autograd have every parameter; differences are of the free scalar ones.
     only_a = {k: a.expected_absent(k) if differences else None for k in left if k not in right}
     only_b = {k: a.expected_absent(k) if differences else None for k in right if k not in left}

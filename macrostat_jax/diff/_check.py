@@ -186,7 +186,9 @@ def check(
         pair = forward.values[output], reverse.values[output]
         agree[output] = compare_all(*pair, None, rtol, atol, eps)
         pair = reverse.values[output], numerical.values[output]
-        confirm[output] = compare_all(*pair, errors[output], rtol, atol, eps)
+        confirm[output] = compare_all(
+            *pair, errors[output], rtol, atol, eps, (numerical.kinks or {})[output]
+        )
     verdicts = [
         c.verdict for table in (agree, confirm) for by in table.values() for c in by.values()
     ]

@@ -48,11 +48,11 @@ def finite_differences(
             the derivative: the error estimate says how much.
 
     Returns:
-        A `Jacobian` with `errors` in the layout of `values`. At a kink, the error of a central difference
-        is how far the derivatives to the left and to the right are apart.
+        A `Jacobian` with `errors` and `kinks` in the layout of `values`.
 
     Raises:
-        ValueError: an unknown method or space, a step that is not positive, log space with zero values.
+        ValueError: an unknown method or space, a step that is not positive, log space with zero values,
+            a step too small to move a value in its dtype.
     """
     target, inputs = _target(
         model, of, wrt, "forward", params, scenario, shocks, initial, periods, key, False
@@ -66,19 +66,29 @@ def finite_differences(
     stencil = Stencil(x, method, space, step, names=names)
     dtype = next(iter(leaves.values())).dtype
     points = stencil.points()
+    count = len(points)
+    if method != "central":  # a kink is seen by looking to both sides
+        other = "backward" if method == "forward" else "forward"
+        mirrored = Stencil(x, other, space, step, names=names)
+        points = np.concatenate([points, mirrored.points()[1:]])
+    # The points as the runs' dtype has them: the differences are divided by how far they really moved.
+    points = points.astype(dtype).astype(np.float64)
+    still = [n for n, at in zip(names, points.T, strict=True) if len(set(at[at != at[0]])) < 4]
+    if still:
+        raise ValueError(f"The step {step:g} is too small to move {still} in {dtype}.")
     padded = np.concatenate([points, np.tile(x, (pad_to(len(points)) - len(points), 1))])
     outputs = _compile.call(_evaluate, target, inputs, padded.astype(dtype))
     values: dict[str, dict[str, Any]] = {}
     errors: dict[str, dict[str, Any]] = {}
+    gaps: dict[str, dict[str, Any]] = {}
     for name, array in outputs.items():
         eps = float(jnp.finfo(array.dtype).eps)
         runs = np.asarray(array, np.float64)[: len(points)]
-        slope, error = stencil.combine(runs, eps)
-        if method == "central":
-            error = error + kinks(points, runs, eps)
+        slope, error = stencil.combine(runs[:count], eps, points[:count])
         values[name], errors[name] = _columns(slope, leaves), _columns(error, leaves)
+        gaps[name] = _columns(kinks(points, runs, eps), leaves)
     mode = f"{method} differences, {space} step {step:g}"
-    return Jacobian(model, target.wrt, values, mode, target.split(inputs), errors)
+    return Jacobian(model, target.wrt, values, mode, target.split(inputs), errors, gaps)
 
 
 def pad_to(runs: int) -> int:

@@ -31,6 +31,7 @@ class Comparison:
     rel_err: float
     error_estimate: float
     largest: float
+    kink: float = 0.0
 
 
 def compare(
@@ -41,8 +42,12 @@ def compare(
     rtol: float,
     atol: float,
     eps: float,
+    kink: np.ndarray | None = None,
 ) -> Comparison:
     """Judges one parameter: `a` and `n` of one shape, `e` the error estimate of `n` or None.
+
+    `kink` is how far the derivatives to the left and to the right are apart. Where that exceeds the
+    tolerance there is no derivative to agree on: `inconclusive`.
 
     Raises:
         ValueError: shapes that differ.
@@ -55,6 +60,8 @@ def compare(
         return Comparison(name, "agrees", 0.0, 0.0, 0.0, 0.0)
     if not (np.isfinite(a).all() and np.isfinite(n).all()):
         return Comparison(name, "non-finite", np.nan, np.nan, float(np.max(errors)), np.nan)
+    # Zero by both: the runs do not depend on the parameter, and rounding is no question.
+    errors = np.where((a == 0) & (n == 0), 0.0, errors)
     difference, size = np.abs(a - n), np.maximum(np.abs(a), np.abs(n))
     largest, estimate = float(size.max()), float(np.max(errors))
     allowed = atol + rtol * size + errors + 32 * eps * largest
@@ -62,9 +69,14 @@ def compare(
     # A NaN estimate compares false: `not <=` makes it inconclusive rather than a pass.
     if e is not None and not estimate <= max(INCONCLUSIVE * largest, atol):
         verdict = "inconclusive"
+    gap = 0.0
+    if kink is not None:
+        seen = ~(kink <= atol + rtol * largest + errors)
+        gap = float(np.max(kink, where=seen, initial=0.0))
+        verdict = "inconclusive" if verdict == "agrees" and seen.any() else verdict
     biggest = float(difference.max())
     relative = biggest / largest if largest > 0 else 0.0
-    return Comparison(name, verdict, biggest, relative, estimate, largest)
+    return Comparison(name, verdict, biggest, relative, estimate, largest, gap)
 
 
 def compare_all(
@@ -74,10 +86,15 @@ def compare_all(
     rtol: float,
     atol: float,
     eps: float,
+    kinks: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, Comparison]:
     """Judges every parameter that both sides have; the caller accounts for the others."""
     shared = [name for name in a if name in n]
+
+    def of(table: Mapping[str, np.ndarray] | None, name: str) -> np.ndarray | None:
+        return None if table is None else table[name]
+
     return {
-        name: compare(name, a[name], n[name], None if e is None else e[name], rtol, atol, eps)
+        name: compare(name, a[name], n[name], of(e, name), rtol, atol, eps, of(kinks, name))
         for name in shared
     }

@@ -73,17 +73,22 @@ class Stencil:
                 rows.append(moved)
         return np.concatenate(rows)
 
-    def combine(self, values: np.ndarray, eps: float) -> tuple[np.ndarray, np.ndarray]:
+    def combine(
+        self, values: np.ndarray, eps: float, points: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Derivatives and error estimates, each (n, *shape), from the values (R, *shape) at `points`.
 
         The estimate is what halving the step changes, extrapolated to step 0 (exact to leading order
         for a smooth function), plus the round-off of `values` with unit round-off `eps` divided by
-        the step. Without `halved` the first part is unknown and only the round-off is given.
+        the step. Without `halved` the first part is unknown and only the round-off is given. `points`
+        are those of `points()` as they were evaluated, where a dtype rounded them.
         """
         with np.errstate(invalid="ignore"):  # inf - inf is NaN, which the judgement reports
-            return self._combined(values, eps)
+            return self._combined(values, eps, self.points() if points is None else points)
 
-    def _combined(self, values: np.ndarray, eps: float) -> tuple[np.ndarray, np.ndarray]:
+    def _combined(
+        self, values: np.ndarray, eps: float, points: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         n, sides = self.x.size, self._sides()
         shape = (-1,) + (1,) * (values.ndim - 1)
         base, blocks = (
@@ -91,11 +96,12 @@ class Stencil:
             values[1:].reshape(len(self.steps), len(sides), n, *values.shape[1:]),
         )
         estimates, noise = [], np.zeros_like(blocks[0, 0])
-        for h, block in zip(self.steps, blocks, strict=True):
+        x, moved = points[0], points[1:].reshape(len(self.steps), len(sides), n, n)
+        for rows, block in zip(moved, blocks, strict=True):
             ends = {side: block[i] for i, side in enumerate(sides)}
-            at = {side: self._moved(side * h) for side in sides}
+            at = {side: np.diagonal(rows[i]) for i, side in enumerate(sides)}
             high, low = ends.get(1, base), ends.get(-1, base)
-            width = (at.get(1, self.x) - at.get(-1, self.x)).reshape(shape)
+            width = np.subtract(at.get(1, x), at.get(-1, x)).reshape(shape)
             estimates.append((high - low) / width)
             size = np.maximum(np.abs(high), np.abs(low))
             # 8: the rounding of two losses and of the runs behind them, each a few units in the last place.

@@ -120,7 +120,29 @@ def test_stop_gradient_left_in():
 )
 def test_kinks_and_jumps_never_pass(term):
     assert not check(toy(term)).passed
-    assert not check(toy(term), space="direct").passed
+    for method in ("central", "forward", "backward"):
+        assert not check(toy(term), space="direct", method=method).passed
+
+
+@pytest.mark.parametrize("method", ["central", "forward", "backward"])
+def test_a_small_kink_is_seen(method):
+    # At the tie JAX takes the mean of the two slopes, as a central difference does.
+    model = toy(lambda x: x + 0.008 * jnp.maximum(x, 0.5))
+    report = check(model, space="direct", method=method)
+    assert report.verdict("growth") == "inconclusive" and report.verdict("level") == "agrees"
+
+
+def test_no_effect_beside_a_large_output_is_no_question_of_rounding():
+    model = toy(lambda x: 0.0 * x + 1e9)
+    assert check(model, lambda path: path.output).passed
+
+
+def test_float32_runs_are_judged_by_their_own_rounding(float32):
+    report = check(models.GL06SIM)
+    assert {report.verdict(key) for key in models.GL06SIM.Params.fields} <= {
+        "agrees",
+        "inconclusive",
+    }
 
 
 def test_a_model_that_is_no_function_of_its_arguments():
@@ -150,6 +172,11 @@ def test_inconclusive_is_not_passed():
     report = check(toy(lambda x: 1e-3 * jnp.sin(1e4 * x)), step=1e-2)
     assert report.verdict("growth") in ("inconclusive", "disagrees")
     assert not report.passed
+
+
+def test_a_step_that_moves_nothing_is_named():
+    with pytest.raises(ValueError, match=r"too small to move \['growth', 'level'\]"):
+        check(toy(jnp.sin), step=1e-17)
 
 
 def test_the_report_as_plain_data():
