@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -99,9 +100,9 @@ class Stencil:
         x, moved = points[0], points[1:].reshape(len(self.steps), len(sides), n, n)
         for rows, block in zip(moved, blocks, strict=True):
             ends = {side: block[i] for i, side in enumerate(sides)}
-            at = {side: np.diagonal(rows[i]) for i, side in enumerate(sides)}
+            at: dict[int, Any] = {side: np.diagonal(rows[i]) for i, side in enumerate(sides)}
             high, low = ends.get(1, base), ends.get(-1, base)
-            width = np.subtract(at.get(1, x), at.get(-1, x)).reshape(shape)
+            width = (at.get(1, x) - at.get(-1, x)).reshape(shape)
             estimates.append((high - low) / width)
             size = np.maximum(np.abs(high), np.abs(low))
             # 8: the rounding of two losses and of the runs behind them, each a few units in the last place.
