@@ -14,7 +14,7 @@ import contextlib
 import functools
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,11 +22,24 @@ import torch
 from torch.autograd import forward_ad
 
 from bridge import to_jax, to_torch, torch_function
-from macrostat_jax import AddingUp, Field, Model
+from macrostat_jax import AddingUp, Model
 from macrostat_jax._compile import disk_cache
 from macrostat_jax._simulate import Inputs, Plan, _canonical_state, _parameter_paths, trajectory
 from macrostat_jax.diff._finite import pad_to
 
+from ._packing import Setup as Setup
+from ._packing import Slot as Slot
+from ._packing import element_index as element_index
+from ._packing import pack_params as pack_params
+from ._packing import pack_series as pack_series
+from ._packing import pack_values as pack_values
+from ._packing import scalar_names as scalar_names
+from ._packing import scalar_values as scalar_values
+from ._packing import series_roles as series_roles
+from ._packing import setup_for as setup_for
+from ._packing import slots as slots
+from ._packing import tensor_name as tensor_name
+from ._packing import unpack as unpack
 from .core import Model as TorchModel
 from .core import Parameters, Scenarios
 from .core._dtype import output_dtype as output_dtype
@@ -51,48 +64,6 @@ def _reference(definition: Model, name: str) -> str:
     raise KeyError(f"{definition.name} has no parameter {name!r}.")
 
 
-class Setup(NamedTuple):
-    """What a program is specialised to; equal setups share one compiled program."""
-
-    definition: Model
-    timesteps: int
-    initialization: int
-    series: tuple[tuple[str, int], ...]
-    """Name and number of columns of every scenario series, in order."""
-
-
-class Slot(NamedTuple):
-    """Where a field lies in a packed vector."""
-
-    field: Field
-    start: int
-    stop: int
-
-
-def slots(record: Any) -> dict[str, Slot]:
-    """Field key -> its place in the packed vector of a record."""
-    places, at = {}, 0
-    for key, field in record.fields.items():
-        size = math.prod(field.shape)
-        places[key] = Slot(field, at, at + size)
-        at += size
-    return places
-
-
-def scalar_names(field: Field) -> list[str]:
-    """The names of a field's elements as the torch API declares them: `S1.LabourProductivity`."""
-    names = [""]
-    for axis in field.axes:
-        names = [f"{name}{slot}." for name in names for slot in axis.slots]
-    return [f"{name}{field.name}" for name in names]
-
-
-def element_index(definition: Model) -> dict[str, int]:
-    """Declared scalar name -> its place in the packed parameter vector."""
-    fields = definition.Params.fields.values()
-    return {name: i for i, name in enumerate(n for field in fields for n in scalar_names(field))}
-
-
 def is_compiled(model: Any) -> bool:
     """Does what the declaration says decide the model's runs: has the user replaced nothing by torch code?"""
     from .models._library import LibraryBehavior
@@ -111,107 +82,6 @@ def is_compiled(model: Any) -> bool:
         for found, ours, names in untouched
         for name in names
     )
-
-
-def tensor_name(field: Field) -> str:
-    """The key of a field in `Behavior.params`."""
-    return field.name.replace(".", "_")
-
-
-def setup_for(definition: Model, hyper: Mapping[str, Any], series: Mapping[str, Any]) -> Setup:
-    """The setup of a run. Raises `ValueError` where no period would be simulated."""
-    timesteps, initialization = int(hyper["timesteps"]), int(hyper["timesteps_initialization"])
-    if timesteps <= initialization:
-        raise ValueError(
-            f"timesteps ({timesteps}) must be greater than timesteps_initialization ({initialization})."
-        )
-    for name, values in series.items():
-        if len(values) != timesteps:
-            raise ValueError(
-                f"Scenario series {name!r} has {len(values)} periods, but timesteps is {timesteps}: make "
-                "the scenarios anew from the changed parameters."
-            )
-    widths = {name: int(math.prod(values.shape[1:])) for name, values in series.items()}
-    known = _series_roles(definition)
-    for field in definition.Scenario.fields.values():
-        if tensor_name(field) not in widths:
-            raise KeyError(f"{definition.name} needs the scenario series {tensor_name(field)!r}.")
-    used = tuple((name, widths[name]) for name in series if name in known)
-    return Setup(definition, timesteps, initialization, used)
-
-
-@functools.lru_cache(maxsize=256)
-def _series_roles(definition: Model) -> dict[str, tuple[str, str, int | None]]:
-    """Series name -> (kind, field key, element): kind is `exogenous`, `add` or `multiply`."""
-    roles: dict[str, tuple[str, str, int | None]] = {
-        tensor_name(field): ("exogenous", key, None)
-        for key, field in definition.Scenario.fields.items()
-    }
-    for key, field in definition.Params.fields.items():
-        for kind in ("add", "multiply"):
-            roles[f"{tensor_name(field)}_{kind}"] = (kind, key, None)
-            if field.shape:
-                for i, name in enumerate(scalar_names(field)):
-                    roles[f"{name.replace('.', '_')}_{kind}"] = (kind, key, i)
-    return roles
-
-
-def scalar_values(parameters: Any) -> dict[str, float]:
-    """Declared name -> value, unrounded; the derived ones as the constraints imply them."""
-    values = {name: float(info["value"]) for name, info in parameters.values.items()}
-    for constraint in parameters.get_constraints():
-        values[constraint.derived_param] = float(constraint.implied(parameters.values))
-    return values
-
-
-def pack_values(definition: Model, parameters: Any) -> torch.Tensor:
-    """All parameter values, float64 (P,), in the declared order, unrounded."""
-    scalars = scalar_values(parameters)
-    values: list[float] = []
-    for field in definition.Params.fields.values():
-        if field.name in parameters.data:
-            values += (
-                torch.as_tensor(parameters.data[field.name]["value"]).double().reshape(-1).tolist()
-            )
-        else:
-            values += [scalars[name] for name in scalar_names(field)]
-    return torch.tensor(values, dtype=torch.float64)
-
-
-def pack_params(
-    definition: Model, params: Mapping[str, torch.Tensor], parameters: Any
-) -> torch.Tensor:
-    """The tensors of `Behavior.params` as one float64 vector (P,), differentiable.
-
-    A float32 tensor that still holds its declared value stands for that value, not for its rounding.
-    """
-    fields = definition.Params.fields.values()
-    given = torch.cat([params[tensor_name(field)].reshape(-1) for field in fields])
-    if given.dtype == torch.float64:
-        return given
-    exact = pack_values(definition, parameters).to(given.device)
-    rounded = exact.to(given.dtype)
-    correction = torch.where(given.detach() == rounded, exact - rounded.double(), 0.0)
-    return given.double() + correction
-
-
-def pack_series(setup: Setup, series: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """The scenario series as the columns of one float64 matrix (timesteps, K), differentiable."""
-    if not setup.series:
-        return torch.zeros(setup.timesteps, 0, dtype=torch.float64)
-    columns = [series[name].reshape(setup.timesteps, width) for name, width in setup.series]
-    return torch.cat(columns, dim=1).double()
-
-
-def unpack(definition: Model, rows: torch.Tensor, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """Columns of (T, N) as public name -> (T, 1), (T, n) or (T, n, m), in `dtype`."""
-    rows = rows.to(dtype)
-    outputs = {}
-    for place in slots(definition.State).values():
-        columns = rows[:, place.start : place.stop]
-        shape = place.field.shape
-        outputs[place.field.name] = columns.reshape(-1, *shape) if len(shape) > 1 else columns
-    return outputs
 
 
 class Program:
@@ -304,7 +174,7 @@ def _inputs(setup: Setup, vector: Any, matrix: Any) -> tuple[Inputs, Plan]:
     periods = setup.timesteps - setup.initialization
     exogenous: dict[str, Any] = {}
     shocks: dict[str, Any] = {}
-    roles, at = _series_roles(definition), 0
+    roles, at = series_roles(definition), 0
     for name, width in setup.series:
         columns = rows[:, at : at + width]
         at += width

@@ -18,6 +18,7 @@ import torch
 from macrostat_jax import Field, accounts
 from macrostat_jax import Model as Definition
 
+from .._packing import scalar_names
 from ..core import LinearConstraint, Parameters, Scenarios, Variables, _accounts
 from ..core._dtype import output_dtype
 from ._conventions import COLUMNS, HYPERPARAMETERS
@@ -30,14 +31,6 @@ SECTOR = "sector"
 
 def _over_sectors(field: Field) -> bool:
     return bool(field.axes) and all(axis.name == SECTOR and axis.labels for axis in field.axes)
-
-
-def _scalars(field: Field) -> list[str]:
-    """The parameters that a field stands for, in the order of its elements."""
-    names = [field.name]
-    for axis in reversed(field.axes):
-        names = [f"{slot}.{name}" for slot in axis.slots for name in names]
-    return names
 
 
 def tensor_name(name: str) -> str:
@@ -68,7 +61,7 @@ class LibraryParameters(Parameters):
             if field.axes and not _over_sectors(field):
                 continue
             values = np.broadcast_to(np.asarray(field.default, float), field.shape).reshape(-1)
-            for name, value in zip(_scalars(field), values.tolist(), strict=True):
+            for name, value in zip(scalar_names(field), values.tolist(), strict=True):
                 found[name] = {
                     "lower bound": field.bounds[0],
                     "upper bound": field.bounds[1],
@@ -126,7 +119,7 @@ def _referenced(definition: Definition, reference: str) -> list[str]:
     """The parameters that `key`, or the element `key[i]`, stands for."""
     match = re.fullmatch(r"(\w+)\[(\d+)\]", reference)
     key = match[1] if match else reference
-    names = _scalars(definition.Params.fields[key])
+    names = scalar_names(definition.Params.fields[key])
     return [names[int(match[2])]] if match else names
 
 
@@ -179,7 +172,7 @@ class LibraryScenarios(Scenarios):
         array = np.asarray(value, float)
         lead = array.shape[: max(array.ndim - len(field.shape), 0)]
         columns = np.broadcast_to(array, (*lead, *field.shape)).reshape(*lead, -1)
-        names = [f"{tensor_name(name)}_{kind}" for name in _scalars(field)]
+        names = [f"{tensor_name(name)}_{kind}" for name in scalar_names(field)]
         return {name: columns[..., i] for i, name in enumerate(names)}
 
 
