@@ -28,14 +28,13 @@ from macrostat_jax._simulate import Inputs, Plan, _canonical_state, _parameter_p
 from macrostat_jax.diff._finite import pad_to
 
 from ._packing import Setup as Setup
-from ._packing import Slot as Slot
 from ._packing import element_index as element_index
 from ._packing import pack_params as pack_params
 from ._packing import pack_series as pack_series
 from ._packing import pack_values as pack_values
 from ._packing import scalar_names as scalar_names
 from ._packing import scalar_values as scalar_values
-from ._packing import series_roles as series_roles
+from ._packing import series_roles
 from ._packing import setup_for as setup_for
 from ._packing import slots as slots
 from ._packing import tensor_name as tensor_name
@@ -243,11 +242,7 @@ def _is_transformed(tensor: torch.Tensor) -> bool:
         tensor.data_ptr()
     except RuntimeError:
         return True
-    return (
-        forward_ad.unpack_dual(tensor).tangent is not None
-        if forward_ad._current_level >= 0
-        else False
-    )
+    return forward_ad.unpack_dual(tensor).tangent is not None
 
 
 def forward(behavior: Any) -> dict[str, torch.Tensor]:
