@@ -118,20 +118,38 @@ def peer_interpreter(choice: str | None) -> Interpreter:
 
 
 def run_worker(
-    python: Interpreter, env: Mapping[str, str], script: str, *args: Any, timeout: float = 900
+    python: Interpreter,
+    env: Mapping[str, str],
+    script: str,
+    *args: Any,
+    timeout: float = 900,
+    one_core: bool = False,
 ) -> dict[str, Any]:
-    """One fresh process. Its last line of output is JSON; `wall` is the time of the whole command."""
+    """One fresh process. Its last line of output is JSON; `wall` is the time of the whole command.
+
+    `one_core` binds it to a single core (Linux): nothing is then handed from one core to another.
+    """
     command = [python.path, str(HERE / script), *map(str, args)]
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
-            command, capture_output=True, text=True, env=dict(env), cwd=folder, timeout=timeout
+            command,
+            capture_output=True,
+            text=True,
+            env=dict(env),
+            cwd=folder,
+            timeout=timeout,
+            preexec_fn=_bind if one_core else None,
         )
     wall = time.perf_counter() - start
     if done.returncode:
         tail = "\n".join(done.stderr.strip().splitlines()[-12:])
         raise SystemExit(f"{python.label}: {script} {' '.join(map(str, args))} failed:\n{tail}")
     return json.loads(done.stdout.strip().splitlines()[-1]) | {"wall": wall}
+
+
+def _bind() -> None:
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 
 def interleave(

@@ -3,14 +3,18 @@
     python benchmarks/jax_native.py [--python PYTHON ...]
 
 `jax.jit(jax.grad(lambda params: loss(simulate(GL06PC, params))))` and the forward Jacobian of the path
-of national income, compared with the same two derivatives by the published package. Then what a
-derivative costs in simulations of the same model: a gradient in reverse mode, and the whole Jacobian
-in forward mode. Both for every Python given (each with its own jax) beside the one that runs this.
+of national income, compared with the same two derivatives by the published package: all processes, the
+package's too, first bound to one core each and then free to use every core. (XLA's CPU runtime hands
+parts of a program to other threads, which for a model of some tens of microseconds can take longer than
+computing them; on one core it cannot.) Then what a derivative costs in simulations of the same model: a
+gradient in reverse mode, and the whole Jacobian in forward mode. Everything for every Python given (each
+with its own jax) beside the one that runs this.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from functools import partial
 from typing import Any
@@ -39,16 +43,21 @@ COSTS = {"LINEAR2D": 4, "GL06SIM": 4, "GL06SIMEX": 4, "GL06PC": 4, "SYNTHETIC82"
 """Model -> simulations that a reverse gradient may cost."""
 
 
-def run(one: Variant, task: str, **given: Any) -> dict[str, Any]:
+def run(one: Variant, task: str, *, one_core: bool = False, **given: Any) -> dict[str, Any]:
     """A process of `_jax_worker.py`."""
-    return run_worker(one.python, one.environment(), "_jax_worker.py", task, json.dumps(given))
+    worker = ("_jax_worker.py", task, json.dumps(given))
+    return run_worker(one.python, one.environment(), *worker, one_core=one_core)
 
 
-def native_rows(peer: Interpreter, ours: list[Variant], given: Any) -> list[Row]:
+def native_rows(peer: Interpreter, ours: list[Variant], given: Any, *, one_core: bool) -> list[Row]:
     worker = ("_torch_worker.py", "native", MODEL, given.budget)
-    jobs: dict[str, Any] = {"peer": partial(run_worker, peer, peer.environment(), *worker)}
+    jobs: dict[str, Any] = {
+        "peer": partial(run_worker, peer, peer.environment(), *worker, one_core=one_core)
+    }
     for one in ours:
-        jobs[one.label] = partial(run, one, "native", model=MODEL, budget=given.budget)
+        jobs[one.label] = partial(
+            run, one, "native", one_core=one_core, model=MODEL, budget=given.budget
+        )
     found = interleave(jobs, given.processes)
     rows = []
     for one in ours:
@@ -119,8 +128,12 @@ def main() -> int:
     else:
         peer = peer_interpreter(given.peer)
         report = Report("JAX-native derivatives against the published package", [peer, *pythons])
-        heading = f"{MODEL}: median over {given.processes} processes (and their extremes)"
-        report.section(heading, native_rows(peer, ours, given))
+        for one_core in (True, False) if hasattr(os, "sched_setaffinity") else (False,):
+            where = "each on one core" if one_core else "on all cores"
+            heading = (
+                f"{MODEL}: median over {given.processes} processes (and their extremes), {where}"
+            )
+            report.section(heading, native_rows(peer, ours, given, one_core=one_core))
     for model in COSTS if given.skip != "costs" else ():
         heading = f"{model}, T = {given.periods}: what a derivative costs in simulations"
         report.section(heading, cost_rows(model, ours, given))

@@ -45,13 +45,21 @@ from .core._dtype import output_dtype as output_dtype
 
 
 def definition_for(model: Any) -> Model:
-    """The declaration that a library model runs, with the constraints of its `Parameters`."""
+    """The declaration that a library model runs, with the options and constraints of its `Parameters`."""
+    hyper = model.parameters.hyper
     definition: Model = model.definition
+    definition = definition.configure(
+        **{k: _hashable(hyper[k]) for k in definition.options if k in hyper}
+    )
     given = tuple(
         AddingUp(tuple(_reference(definition, n) for n in c.param_names), float(c.target))
         for c in model.parameters.get_constraints()
     )
     return definition.with_constraints(given)
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(map(_hashable, value)) if isinstance(value, list | tuple) else value
 
 
 def _reference(definition: Model, name: str) -> str:
@@ -104,6 +112,8 @@ class Program:
 
         def pullback(vector: Any, matrix: Any, weights: Any) -> Any:
             _, pull = jax.vjp(lambda v: rows(v, matrix), vector)
+            if len(weights) == 1:  # a scalar loss: batching would only take time to trace
+                return pull(weights[0])[0][None]
             return jax.vmap(lambda w: pull(w)[0])(weights)
 
         batch = jax.vmap(rows, in_axes=(0, None), out_axes=1)

@@ -23,7 +23,7 @@ class Setup(NamedTuple):
     timesteps: int
     initialization: int
     series: tuple[tuple[str, int], ...]
-    """Name and number of columns of every scenario series, in order."""
+    """Name and number of columns of every scenario series, sorted by name."""
 
 
 class Slot(NamedTuple):
@@ -81,7 +81,8 @@ def setup_for(definition: Model, hyper: Mapping[str, Any], series: Mapping[str, 
     for field in definition.Scenario.fields.values():
         if tensor_name(field) not in widths:
             raise KeyError(f"{definition.name} needs the scenario series {tensor_name(field)!r}.")
-    used = tuple((name, widths[name]) for name in series if name in known)
+    # Sorted: modules and plain dictionaries of series hold them in different orders.
+    used = tuple((name, widths[name]) for name in sorted(series) if name in known)
     return Setup(definition, timesteps, initialization, used)
 
 

@@ -1,5 +1,6 @@
 """Differentiable macroeconomic simulation: models written once, compiled by JAX."""
 
+from . import _import_jax as _import_jax  # isort: skip  (before whatever imports jax)
 from ._compile import cache_directory as cache_directory
 from ._compile import count_compilations as count_compilations
 from ._constraints import AddingUp as AddingUp

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 import jax
@@ -33,6 +35,8 @@ class Model(Generic[P, X, S]):
         initial_state: `(params, scenario) -> State` before the first period; `scenario` is its row.
         step: `(prior, params, scenario) -> State`, one period, pure. A random model takes a fourth
             argument `key`, a PRNG key of its own for every period; its `initial_state` may take a third.
+            Keyword-only arguments with defaults, of any of the three functions, are the options of the
+            model: choices that are no numbers to differentiate by, set with `configure`.
         steady_state: optional closed form, `(params, scenario) -> State`.
         constraints: adding-up constraints among parameters.
         scenarios: named scenarios: name -> {series: value from `trigger` on}. A series is an exogenous
@@ -40,6 +44,8 @@ class Model(Generic[P, X, S]):
         shocks: the parameter shocks that the default scenario lists, as `name_add`.
         trigger: the period (0-based) from which named scenarios depart from the default one.
         periods: the default horizon.
+        solved: the variables that a solver finds in each period (`macrostat_jax.solve`), which are
+            NaN where it fails: `simulate` then says so.
 
     Raises:
         TypeError, ValueError: naming the model, the field and the rule that the declaration breaks.
@@ -60,6 +66,7 @@ class Model(Generic[P, X, S]):
         shocks: tuple[str, ...] = (),
         trigger: int = 0,
         periods: int = 100,
+        solved: tuple[str, ...] = (),
     ) -> None:
         self.name = name
         self.Params, self.Scenario, self.State = Params, Scenario, State
@@ -68,8 +75,13 @@ class Model(Generic[P, X, S]):
         self.scenarios = {key: dict(series) for key, series in (scenarios or {}).items()}
         self.shock_series = tuple(shocks)
         self.trigger, self.periods = trigger, periods
-        self.random = len(inspect.signature(step).parameters) > 3
-        self.random_start = len(inspect.signature(initial_state).parameters) > 2
+        self.solved = tuple(solved)
+        self.random = _arguments(step) > 3
+        self.random_start = _arguments(initial_state) > 2
+        self.options: Mapping[str, Any] = MappingProxyType(
+            {**_options(initial_state), **_options(steady_state), **_options(step)}
+        )
+        """The keyword-only arguments of the model's functions, with their values."""
         self._variants: dict[Any, Model[P, X, S]] = {}
         _verify(self)
 
@@ -80,7 +92,8 @@ class Model(Generic[P, X, S]):
     @property
     def description(self) -> str:
         """The docstring of the module that declares the model."""
-        return inspect.cleandoc(getattr(inspect.getmodule(self.step), "__doc__", None) or "")
+        step = getattr(self.step, "func", self.step)  # without its options
+        return inspect.cleandoc(getattr(inspect.getmodule(step), "__doc__", None) or "")
 
     @property
     def title(self) -> str:
@@ -104,7 +117,11 @@ class Model(Generic[P, X, S]):
             _check_value(self, field, value)
             if field.shape and np.shape(value) == ():
                 given[key] = jnp.full(field.shape, value)
-        defaults = {key: _default(field) for key, field in self.Params.fields.items()}
+        defaults = {
+            key: _default(field, self.name)
+            for key, field in self.Params.fields.items()
+            if key not in given
+        }
         return self.constrain(self.Params(**{**defaults, **given}))
 
     def constrain(self, params: P) -> P:
@@ -124,32 +141,73 @@ class Model(Generic[P, X, S]):
             self._variants[constraints] = variant
         return self._variants[constraints]
 
-    def resize(self, **sizes: int) -> Model[P, X, S]:
-        """The same model with other numbers of agents: `model.resize(firm=5_000)`.
+    def configure(self, **options: Any) -> Model[P, X, S]:
+        """The same model with other options: `model.configure(smooth=100.0)`.
 
         Args:
-            sizes: the name of an axis without labels -> its size. The step sees the sizes in the shapes
-                of its arguments.
+            options: names of `model.options` -> hashable values. A model is compiled anew for each.
 
         Raises:
-            KeyError: an axis that the model does not have, or that has labels.
+            KeyError: an option that the model does not have.
+        """
+        for name in options:
+            if name not in self.options:
+                known = ", ".join(f"{k}={v!r}" for k, v in self.options.items()) or "none"
+                raise KeyError(f"{self.name} has no option {name!r}. There are: {known}.")
+        chosen = {k: v for k, v in options.items() if v != self.options[k]}
+        if not chosen:
+            return self
+        key = ("options", *sorted(chosen.items()))
+        if key not in self._variants:
+            variant = copy.copy(self)
+            variant.options = MappingProxyType({**self.options, **chosen})
+            for name in ("initial_state", "step", "steady_state"):
+                function = getattr(self, name)
+                taken = {k: v for k, v in chosen.items() if k in _options(function)}
+                if taken:
+                    setattr(variant, name, functools.partial(function, **taken))
+            variant._variants = {}
+            _verify_step(variant)
+            self._variants[key] = variant
+        return self._variants[key]
+
+    def resize(self, **sizes: int | Sequence[str]) -> Model[P, X, S]:
+        """The same model with other numbers of agents, or other sectors.
+
+            model.resize(firm=5_000)
+            model.resize(sector=("Farms", "Mines", "Shops"))
+
+        Args:
+            sizes: the name of an axis -> its size, or its labels if it has labels. The step sees the
+                sizes in the shapes of its arguments. An array of defaults that no longer fits is
+                dropped: `params` (or `scenario`) then asks for the values.
+
+        Raises:
+            KeyError: an axis that the model does not have. TypeError: a size for an axis with labels,
+                or labels for one without.
         """
         records = (self.Params, self.Scenario, self.State)
         axes = [a for record in records for f in record.fields.values() for a in f.axes]
-        free = {axis.name: axis.size for axis in axes if not axis.labels}
-        for name in sizes:
-            if name not in free:
-                known = ", ".join(free) or "none"
-                raise KeyError(
-                    f"{self.name} has no axis {name!r} of free size. There are: {known}."
+        known = {axis.name: axis.labels or axis.size for axis in axes}
+        new: dict[str, Any] = {}
+        for name, size in sizes.items():
+            if name not in known:
+                there = ", ".join(known) or "none"
+                raise KeyError(f"{self.name} has no axis {name!r}. There are: {there}.")
+            labelled = isinstance(known[name], tuple)
+            if isinstance(size, int | np.integer) is labelled or isinstance(size, str):
+                raise TypeError(
+                    f"{self.name}: the axis {name!r} takes "
+                    f"{'a sequence of labels' if labelled else 'a size'}, not {size!r}."
                 )
-        sizes = {name: size for name, size in sizes.items() if size != free[name]}
-        if not sizes:
+            new[name] = tuple(size) if labelled else int(size)  # pyright: ignore[reportArgumentType]
+        new = {name: size for name, size in new.items() if size != known[name]}
+        if not new:
             return self
-        key = tuple(sorted(sizes.items()))
+        key = ("sizes", *sorted(new.items()))
         if key not in self._variants:
             variant = copy.copy(self)
-            variant.Params, variant.Scenario, variant.State = (r.resized(sizes) for r in records)
+            variant.Params, variant.Scenario, variant.State = (r.resized(new) for r in records)
             variant._variants = {}
             _verify(variant)
             self._variants[key] = variant
@@ -182,14 +240,20 @@ class Model(Generic[P, X, S]):
             )
         horizon, start = self._window(periods, start)
         changes = {**self._named(name, shocks=False), **series}
-        paths = {
-            key: np.broadcast_to(_default(field), (horizon, *field.shape))
+        paths: dict[str, Any] = {
+            key: np.broadcast_to(
+                np.nan if field.default is None else field.default, (horizon, *field.shape)
+            )
             for key, field in self.Scenario.fields.items()
         }
         for label, value in changes.items():
             key = self.Scenario.key_of(label)
             begin = start if label in series else self.trigger
             paths[key] = _spliced(self, self.Scenario.fields[key], paths[key], begin, value)
+        for key, field in self.Scenario.fields.items():
+            path = _concrete(paths[key])
+            if field.default is None and path is not None and np.isnan(path).any():
+                _default(field, self.name)
         return self.Scenario(**paths)
 
     def shocks(
@@ -246,8 +310,30 @@ class Model(Generic[P, X, S]):
         return {key: v for key, v in series.items() if (key not in self.Scenario.fields) == shocks}
 
 
-def _default(field: Field) -> Any:
+def _arguments(function: Callable[..., Any]) -> int:
+    """How many arguments a function takes by position."""
+    by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(p.kind in by_position for p in inspect.signature(function).parameters.values())
+
+
+def _options(function: Callable[..., Any] | None) -> dict[str, Any]:
+    """The keyword-only arguments of a function, with their defaults."""
+    if function is None:
+        return {}
+    return {
+        name: p.default
+        for name, p in inspect.signature(function).parameters.items()
+        if p.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+
+
+def _default(field: Field, model: str = "") -> Any:
     """A Python number where the field is scalar: it takes on the dtype of what it meets."""
+    if field.default is None:
+        raise ValueError(
+            f"{model}: {field.key!r} of shape {field.shape} has no default in this size: give its "
+            "values for the whole run."
+        )
     return np.broadcast_to(field.default, field.shape) if field.shape else field.default
 
 
@@ -315,6 +401,13 @@ def _verify(model: Model) -> None:
                 f"Model {model.name}: the stock {key!r} belongs to nobody: say whose asset or "
                 f"liability it is, or declare it as index."
             )
+        if field.price:
+            _verify_price(model, key, field)
+    for name, value in model.options.items():
+        if value is inspect.Parameter.empty:
+            raise TypeError(f"Model {model.name}: the option {name!r} needs a default.")
+    for key in model.solved:
+        model.State.key_of(key)
     _constraints.verify(model.name, model.Params, model.constraints)
     for label in model.shock_series:
         model.split_shock(label)
@@ -323,12 +416,28 @@ def _verify(model: Model) -> None:
             f"Model {model.name}: trigger {model.trigger} is not within {model.periods} periods."
         )
     for name in model.scenarios:
-        model.scenario(name)
+        if all(field.default is not None for field in model.Scenario.fields.values()):
+            model.scenario(name)
         model.shocks(name)
     _verify_step(model)
 
 
+def _verify_price(model: Model, key: str, field: Field) -> None:
+    price = model.State.fields.get(field.price)
+    if price is None:
+        raise ValueError(
+            f"Model {model.name}: the price {field.price!r} of the stock {key!r} is no variable."
+        )
+    if price.shape not in ((), field.shape):
+        raise ValueError(
+            f"Model {model.name}: the price {field.price!r} of the stock {key!r} has the shape "
+            f"{price.shape}; it must be a scalar or of the stock's shape {field.shape}."
+        )
+
+
 def _verify_default(model: str, field: Field) -> None:
+    if field.default is None:
+        return
     low, high = field.bounds
     try:
         default = np.broadcast_to(np.asarray(field.default, float), field.shape)

@@ -75,6 +75,7 @@ class Field:
     asset: Account | None = None
     liability: Account | None = None
     instrument: str = ""
+    price: str = ""
     sector: str = ""
     received_from: Account | None = None
 
@@ -212,6 +213,7 @@ def stock(
     asset: Account | None = None,
     liability: Account | None = None,
     instrument: str = "",
+    price: str = "",
     unit: str = "",
     shape: Any = (),
     ref: str = "",
@@ -222,6 +224,10 @@ def stock(
     `instrument` names the row of the balance sheet that it shares with the stocks of the other
     holders of the same thing ("Money", "Bills"); all stocks of one instrument sum to zero.
     `NET_WORTH` is the balancing row: it closes the balance sheet and is no claim on anybody.
+
+    `price` names the variable that is the price of a unit, where the stock is a number of bonds,
+    shares or machines: the accounts then hold price times quantity, a purchase is the price times the
+    change of the quantity, and the rest of the change in value is a capital gain, which is no payment.
     """
     return Field(
         "stock",
@@ -234,6 +240,7 @@ def stock(
         asset=asset,
         liability=liability,
         instrument=instrument,
+        price=price,
     )
 
 
@@ -288,17 +295,20 @@ class Record:
         return cls(**dict.fromkeys(cls.fields, value))
 
     @classmethod
-    def resized(cls, sizes: dict[str, int]) -> type[Self]:
-        """The same record with other sizes of its axes without labels: axis name -> size."""
+    def resized(cls, sizes: dict[str, Any]) -> type[Self]:
+        """The same record with other axes: axis name -> size or labels.
+
+        A default that no longer fits becomes None.
+        """
         fields = {}
         for key, field in cls.fields.items():
-            axes = (
-                Axis(axis.name, size=sizes[axis.name])
-                if axis.name in sizes and not axis.labels
-                else axis
-                for axis in field.axes
-            )
-            fields[key] = dataclasses.replace(field, axes=tuple(axes))
+            axes = tuple(_resized(axis, sizes.get(axis.name)) for axis in field.axes)
+            resized = dataclasses.replace(field, axes=axes)
+            try:
+                np.broadcast_to(field.default, resized.shape)
+            except ValueError:
+                resized = dataclasses.replace(resized, default=None)
+            fields[key] = resized
         about = {"__module__": cls.__module__, "__doc__": cls.__doc__}
         variant: Any = type(cls.__name__, (cls,), about)
         variant.fields = fields
@@ -341,6 +351,12 @@ class Record:
     def __repr__(self) -> str:
         rows = [f"    {key} = {_short(getattr(self, key))}" for key in self.fields]
         return "\n".join([f"{type(self).__qualname__}(", *rows, ")"]) if rows else "()"
+
+
+def _resized(axis: Axis, to: Any) -> Axis:
+    if to is None:
+        return axis
+    return Axis(axis.name, labels=to) if isinstance(to, tuple) else Axis(axis.name, size=to)
 
 
 def _specs(base: type) -> list[tuple[str, Field]]:

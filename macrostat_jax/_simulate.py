@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 
@@ -78,10 +80,54 @@ def simulate(
 
     Raises:
         KeyError: an unknown scenario or shock. TypeError: a record of another model, or a missing
-            key. ValueError: shapes or horizons that contradict each other.
+            key. ValueError: shapes or horizons that contradict each other. RuntimeError: the
+            simultaneous equations of a period have no solution (in a batch: a warning, and NaN in the
+            runs concerned; inside a transformation of yours: NaN).
     """
     inputs, plan = prepare(model, params, scenario, shocks, initial, periods, key, checkpoint)
-    return _compile.call(_run, plan, inputs)
+    path = _compile.call(_run, plan, inputs)
+    if model.solved:
+        _check_solved(model, path)
+    return path
+
+
+def _check_solved(model: Model, path: Any) -> None:
+    """Says where a solver failed: an error for one run, a warning for a batch, whose other runs count."""
+    values = [getattr(path, model.State.key_of(key)) for key in model.solved]
+    if any(isinstance(value, jax.core.Tracer) for value in values):
+        return  # inside the user's own transformation; the NaN stays in the path
+    failures = unsolved(model, [np.asarray(value) for value in values])
+    if failures is None:
+        return
+    if failures.ndim == 0:
+        raise RuntimeError(
+            f"{model.name}: the simultaneous equations of period {int(failures)} (counted from 0) have "
+            f"no solution that the solver found, for {', '.join(model.solved)}. Parameters, scenario or "
+            "initial state admit none, or one far from the period before."
+        )
+    runs = np.flatnonzero(failures >= 0)
+    first = int(runs[0])
+    warnings.warn(
+        f"{model.name}: in {len(runs)} of {failures.size} runs the simultaneous equations have no "
+        f"solution that the solver found; these runs are NaN from there on (run {first}: from period "
+        f"{int(failures[first])}).",
+        RuntimeWarning,
+        stacklevel=3,
+    )
+
+
+def unsolved(model: Model, paths: list[np.ndarray]) -> np.ndarray | None:
+    """The first period in which a solved variable is not finite: a number, or one per run with -1 where
+    there is none; None if all are finite. Paths have time first, then the batch."""
+    shapes = [model.State.fields[model.State.key_of(key)].shape for key in model.solved]
+    bad = [
+        ~np.isfinite(path).all(axis=tuple(range(path.ndim - len(shape), path.ndim)))
+        for path, shape in zip(paths, shapes, strict=True)
+    ]
+    failed = np.logical_or.reduce(bad)
+    if not failed.any():
+        return None
+    return np.where(failed.any(axis=0), failed.argmax(axis=0), -1)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -76,7 +76,8 @@ def _claims(model: Model) -> list[Entry]:
     """The holdings that somebody owes to somebody: neither net worth nor tangible assets.
 
     A stock of machines is nobody's liability. It is bought with a flow, so its change is no further
-    use of funds.
+    use of funds. The purchase of bonds or shares is, at their price: what their price does to those
+    held before is a capital gain.
     """
     entries = [entry for entry in holdings(model) if entry.row != NET_WORTH]
     owed = {entry.row for entry in entries if entry.sign < 0}
@@ -100,7 +101,7 @@ def balance_sheet(model: Model, state: Record | None = None) -> pd.DataFrame:
     if state is None:
         owed = {entry.row for entry in entries if entry.sign < 0}
         closed = {entry.sector for entry in entries if entry.row == NET_WORTH}
-        return _symbols(entries, owed, closed, {})
+        return _symbols(model, entries, owed, closed, {})
     return _numbers(entries, {entry: _period(model, entry.field, state) for entry in entries})
 
 
@@ -129,14 +130,15 @@ def transaction_matrix(
     if state is None and prior is None:
         rows = {entry.row for entry in entries}
         delta = {entry: r"\Delta " for entry in changes}
-        return _symbols(entries, rows, {entry.sector for entry in entries}, delta)
+        return _symbols(model, entries, rows, {entry.sector for entry in entries}, delta)
     if state is None or prior is None:
         raise TypeError(
             f"{model.name}: the transaction matrix of a period needs its state and the one before."
         )
     values = {entry: _period(model, entry.field, state) for entry in entries}
     for entry in changes:
-        values[entry] = values[entry] - _period(model, entry.field, prior)
+        before = _period(model, entry.field, prior, priced_in=state)
+        values[entry] = values[entry] - before
     return _numbers(entries, values)
 
 
@@ -145,8 +147,8 @@ def residuals(
 ) -> dict[str, Any]:
     """What the accounts of a run leave over: zero, but for rounding, in a consistent model.
 
-    Made of JAX operations and linear in its records, so it can be differentiated, and can be given
-    a path of tangents in place of a path.
+    Made of JAX operations, so it can be differentiated. In a model without priced stocks it is linear
+    in its records, and may be given a path of tangents in place of a path.
 
     Args:
         model: the model.
@@ -197,30 +199,45 @@ def _sum(terms: list[tuple[int, Any]], relative: bool) -> Any:
     return result / jnp.where(largest == 0, 1, largest)
 
 
-def _total(field: Field, record: Record) -> Any:
-    """The field's array, summed over its own axes (the agents or industries that hold it)."""
-    value = jnp.asarray(getattr(record, field.key))
-    if value.shape == ():  # a number, as `State.filled(0.0)` gives, fills the field's shape
-        value = jnp.broadcast_to(value, field.shape)
+def _total(field: Field, record: Record, priced_in: Record | None = None) -> Any:
+    """The field's worth, summed over its own axes (the agents or industries that hold it).
+
+    Quantities that have a price are worth what they cost in `priced_in`, by default in `record`.
+    """
+    value = _filled(field, record)
+    if field.price:
+        priced_in = record if priced_in is None else priced_in
+        spec = priced_in.fields[field.price]
+        price = _filled(spec, priced_in)
+        missing = len(field.shape) - len(spec.shape)  # one price for all slots
+        value = value * price.reshape(*price.shape, *[1] * missing)
     return value.sum(axis=tuple(range(-len(field.shape), 0))) if field.shape else value
 
 
+def _filled(field: Field, record: Record) -> Any:
+    value = jnp.asarray(getattr(record, field.key))
+    # A number, as `State.filled(0.0)` gives, fills the field's shape.
+    return jnp.broadcast_to(value, field.shape) if value.shape == () else value
+
+
 def _change(field: Field, path: Record, initial: Record | None) -> Any:
-    value = _total(field, path)
+    """The purchases of a period: the change in value, less what the price did to the old holdings."""
     if initial is None:
-        return value[1:] - value[:-1]
-    first = jnp.broadcast_to(_total(field, initial), value.shape[1:])
-    return value - jnp.concatenate([first[None].astype(value.dtype), value[:-1]])
+        return _total(field, path[1:]) - _total(field, path[:-1], path[1:])
+    shape, dtype = _filled(field, path).shape[1:], _filled(field, path).dtype
+    first = jnp.broadcast_to(_filled(field, initial).astype(dtype), shape)
+    before = jnp.concatenate([first[None], _filled(field, path)[:-1]])
+    return _total(field, path) - _total(field, path.replace(**{field.key: before}), path)
 
 
-def _period(model: Model, field: Field, state: Record) -> float:
+def _period(model: Model, field: Field, state: Record, *, priced_in: Record | None = None) -> float:
     shape = np.shape(getattr(state, field.key))
     if shape != field.shape:
         raise ValueError(
             f"{model.name}: a matrix shows one period of one run, for instance path[-1]; "
             f"{field.key!r} has the shape {shape}, of one period it is {field.shape}."
         )
-    return float(_total(field, state))
+    return float(_total(field, state, priced_in))
 
 
 def _frame(entries: list[Entry]) -> tuple[list[str], list[tuple[str, str]]]:
@@ -237,14 +254,16 @@ def _unique(items: Iterable[Any]) -> list[Any]:
 
 
 def _symbols(
-    entries: list[Entry], rows: set[str], sectors: set[str], prefix: dict[Entry, str]
+    model: Model, entries: list[Entry], rows: set[str], sectors: set[str], prefix: dict[Entry, str]
 ) -> pd.DataFrame:
     """Cells like `-C_s`; totals are "0" for the `rows` and `sectors` that must sum to zero."""
     index, columns = _frame(entries)
+    symbols = {key: field.symbol or field.name for key, field in model.State.fields.items()}
     cells = dict.fromkeys(((row, column) for row in index for column in columns), "")
     for entry in entries:
         sign = "+" if entry.sign > 0 else "-"
-        text = f"{sign}{prefix.get(entry, '')}{entry.field.symbol or entry.field.name}"
+        price = f"{symbols[entry.field.price]} " if entry.field.price else ""
+        text = f"{sign}{price}{prefix.get(entry, '')}{entry.field.symbol or entry.field.name}"
         cells[entry.row, entry.column] += text
     table = [[cells[row, column] for column in columns] for row in index]
     for row, line in zip(index, table, strict=True):

@@ -26,20 +26,23 @@ class Entry(NamedTuple):
     account: tuple[str, str]
     item: str
     """The row it belongs to: a stock's name without its holder, a flow's whole name."""
+    price: tuple[str, str] | None = None
+    """Name and notation of the variable that is the price of a unit of a stock."""
 
 
 class Cell(NamedTuple):
     sign: str
     variable: str
     notation: str
+    price: tuple[str, str] | None = None
     change: bool = False
 
 
 class Rows(NamedTuple):
-    """The variables' values in a period and in the one before; vectors are summed."""
+    """The variables' values in a period and in the one before, float64 tensors."""
 
-    now: dict[str, float]
-    before: dict[str, float]
+    now: dict[str, torch.Tensor]
+    before: dict[str, torch.Tensor]
 
 
 Column = tuple[str, str]
@@ -84,6 +87,8 @@ def problem(info: Mapping[str, Mapping[str, Any]]) -> str | None:
             sector = role[1]
             if not isinstance(sector, str) and len(sector) != 2:
                 return f"'sfc' of {name!r}: {sector!r} is no sector and no (sector, account)."
+        if entry.get("price") and entry["price"] not in info:
+            return f"'price' of {name!r} is {entry['price']!r}, which is no variable."
     return None
 
 
@@ -91,6 +96,8 @@ def entries(info: Mapping[str, Mapping[str, Any]], grouped: Iterable[str]) -> li
     """All accounting roles, indices left out; sectors in `grouped` appear as one."""
     found, grouped = [], set(grouped)
     for name, entry in info.items():
+        price = entry.get("price")
+        price = price and (price, info.get(price, {}).get("notation", price))
         for kind, holder in _roles(entry):
             kind = kind.lower()
             if kind == "index":
@@ -100,7 +107,8 @@ def entries(info: Mapping[str, Mapping[str, Any]], grouped: Iterable[str]) -> li
             item = name
             if kind in STOCKS:
                 item = name.replace(sector, "").replace(sector.lower(), "")
-            found.append(Entry(name, entry.get("notation", name), kind, (sector, account), item))
+            notation = entry.get("notation", name)
+            found.append(Entry(name, notation, kind, (sector, account), item, price))
     return found
 
 
@@ -110,7 +118,8 @@ def balance_sheet(found: list[Entry], sectors: list[str]) -> Table:
     for entry in found:
         if entry.kind in STOCKS:
             sign = "+" if entry.kind == "asset" else "-"
-            _put(items, entry.item, entry.account, Cell(sign, entry.variable, entry.notation))
+            cell = Cell(sign, entry.variable, entry.notation, entry.price)
+            _put(items, entry.item, entry.account, cell)
     return Table(_columns(items, sectors), items)
 
 
@@ -124,7 +133,7 @@ def transaction_matrix(found: list[Entry], sectors: list[str]) -> Table:
     for entry in found:
         if entry.kind in STOCKS and "wealth" not in entry.variable.lower():
             sign = "-" if entry.kind == "asset" else "+"
-            cell = Cell(sign, entry.variable, entry.notation, change=True)
+            cell = Cell(sign, entry.variable, entry.notation, entry.price, change=True)
             _put(items, f"Change in {entry.item}", entry.account, cell)
     return Table(_columns(items, sectors), items)
 
@@ -172,9 +181,10 @@ def in_symbols(
 
 
 def _symbols(cells: list[Cell], before: str, after: str) -> str:
-    text = "".join(
-        cell.sign + (r"\Delta " if cell.change else "") + cell.notation for cell in cells
-    )
+    text = ""
+    for cell in cells:
+        price = rf"{cell.price[1]}\cdot " if cell.price else ""
+        text += cell.sign + price + (r"\Delta " if cell.change else "") + cell.notation
     return f"{before}{text}{after}" if text else ""
 
 
@@ -184,7 +194,8 @@ def in_numbers(table: Table, rows: Rows, spaced: bool, *, total_row: bool = Fals
     def number(cell: Cell) -> float:
         value = rows.now[cell.variable]
         value = value - rows.before[cell.variable] if cell.change else value
-        return value if cell.sign == "+" else -value
+        value = value * rows.now[cell.price[0]] if cell.price else value
+        return float(value.sum()) if cell.sign == "+" else -float(value.sum())
 
     frame = _frame(table, lambda cells: sum(map(number, cells)), spaced).astype(float)
     frame[TOTAL] = frame.sum(axis=1)
@@ -206,7 +217,11 @@ def imbalances(
         if {member.kind for member in members} != set(STOCKS):
             continue
         paths = [timeseries[member.variable].detach() for member in members]
-        totals = torch.stack([p.double().reshape(len(p), -1).sum(dim=1) for p in paths])
+        prices = [m.price and timeseries[m.price[0]].detach().double() for m in members]
+        worths = [
+            p.double() if q is None else p.double() * q for p, q in zip(paths, prices, strict=True)
+        ]
+        totals = torch.stack([worth.reshape(len(worth), -1).sum(dim=1) for worth in worths])
         signs = torch.tensor([1.0 if m.kind == "asset" else -1.0 for m in members])
         gap = float((signs.to(totals) @ totals).abs().max())
         scale = float(totals.abs().max())

@@ -263,8 +263,8 @@ class Variables:
         if not 0 <= at < rows:
             raise ValueError(f"timestep must lie in {-rows} to {rows - 1}, not {timestep}.")
         return _accounts.Rows(
-            now={name: float(path[at].sum()) for name, path in series.items()},
-            before={name: float(path[max(at - 1, 0)].sum()) for name, path in series.items()},
+            now={name: path[at] for name, path in series.items()},
+            before={name: path[max(at - 1, 0)] for name, path in series.items()},
         )
 
     def check_health(self) -> bool:

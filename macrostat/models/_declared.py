@@ -61,11 +61,13 @@ class LibraryParameters(Parameters):
             if field.axes and not _over_sectors(field):
                 continue
             values = np.broadcast_to(np.asarray(field.default, float), field.shape).reshape(-1)
-            for name, value in zip(scalar_names(field), values.tolist(), strict=True):
+            for i, (name, value) in enumerate(
+                zip(scalar_names(field), values.tolist(), strict=True)
+            ):
                 found[name] = {
                     "lower bound": field.bounds[0],
                     "upper bound": field.bounds[1],
-                    "notation": field.symbol,
+                    "notation": _slot_symbol(field, i),
                     "unit": field.unit,
                     "value": value,
                 }
@@ -85,7 +87,7 @@ class LibraryParameters(Parameters):
                     f"in sorted order, not {sorted(labels)}."
                 )
             hyper["vector_sectors"] = list(*labels)
-        return hyper | HYPERPARAMETERS.get(self.definition.name, {})
+        return hyper | dict(self.definition.options) | HYPERPARAMETERS.get(self.definition.name, {})
 
     def get_default_data_parameters(self) -> dict[str, dict[str, Any]]:
         return {
@@ -193,16 +195,18 @@ class LibraryVariables(Variables):
         super().__init__(variable_info, timeseries, parameters)
 
     def get_default_variables(self) -> dict[str, dict[str, Any]]:
-        return {
-            field.name: {
+        found, fields = {}, self.definition.State.fields
+        for field in fields.values():
+            found[field.name] = {
                 "notation": _notation(field.symbol),
                 "unit": field.unit,
                 "history": 0,
                 "sectors": _columns(self.definition.name, field),
                 "sfc": _roles(field),
             }
-            for field in self.definition.State.fields.values()
-        }
+            if field.price:
+                found[field.name]["price"] = fields[field.price].name
+        return found
 
     def check_health(self) -> bool:
         """Whether the results are finite and all accounts of the model sum to zero.
@@ -261,6 +265,14 @@ def _notation(symbol: str) -> str:
         return f"{factor}(t)"
 
     return r"\cdot ".join(dated(factor.strip()) for factor in symbol.split(r"\cdot"))
+
+
+def _slot_symbol(field: Field, slot: int) -> str:
+    """The symbol of one slot, in which its numbers stand for i and j: `a_{i,j}` is `a_{1,2}`."""
+    symbol = field.symbol
+    for letter, place in zip("ij", np.unravel_index(slot, field.shape), strict=False):
+        symbol = re.sub(rf"(?<=[_{{,]){letter}(?=[}},]|$)", str(place + 1), symbol)
+    return symbol
 
 
 def _columns(model: str, field: Field) -> list[Any]:

@@ -20,6 +20,7 @@ from macrostat_jax import (
     Vector,
     exogenous,
     flow,
+    index,
     models,
     param,
     simulate,
@@ -72,12 +73,16 @@ def test_accounts_are_closed_in_every_derivative(name):
 
     def run(flat):
         params = unravel(flat)
-        return simulate(model, params, periods=30, **keyed(model)), start(model, params)
+        path = simulate(model, params, periods=30, **keyed(model))
+        return path, residuals(model, path, start(model, params))
 
-    path, initial = jax.vmap(lambda t: jax.jvp(run, (flat,), (t,))[1])(jnp.eye(flat.size))
+    path, found = jax.vmap(lambda t: jax.jvp(run, (flat,), (t,))[1])(jnp.eye(flat.size))
     scale = max(np.max(np.abs(leaf)) for leaf in jax.tree.leaves(path))
     assert scale > 0
-    found = jax.vmap(lambda path, initial: residuals(model, path, initial))(path, initial)
+    prices = {field.price for field in model.State.fields.values() if field.price}
+    if prices:  # what a quantity moves by is multiplied with its price
+        values = run(flat)[0]
+        scale *= max(1.0, *(np.max(np.abs(getattr(values, price))) for price in prices))
     for label, value in found.items():
         assert value.shape == (flat.size, 30)
         assert np.max(np.abs(value)) < 1e-10 * scale, label
@@ -223,3 +228,94 @@ def test_agents_are_summed_and_machines_are_nobodys_debt():
     assert cell(sheet, "Machines", "Total", "") == "+K"
     assert cell(balance_sheet(model, simulate(model)[1]), "Loans", "Workers") == 24.0
     assert "Change in Machines" not in transaction_matrix(model).index
+
+
+# Quantities that have a price ------------------------------------------------------------------
+
+
+class BondParams(Record):
+    spent: Scalar = param(0.5, symbol="a", unit=".")
+
+
+class BondScenario(Record):
+    price: Scalar = exogenous(2.0, symbol="p", unit="USD")
+
+
+class BondState(Record):
+    bond_price: Scalar = index("p_b", "p", unit="USD")
+    coupons: Scalar = flow("F", "B_{-1}", pays="Government", gets="Household", unit="USD")
+    household_bonds: Scalar = stock(
+        "B", "", asset="Household", instrument="Bonds", price="bond_price", unit="bonds"
+    )
+    government_bonds: Scalar = stock(
+        "B_g", "B", liability="Government", instrument="Bonds", price="bond_price", unit="bonds"
+    )
+    household_money: Scalar = stock("M", "", asset="Household", instrument="Money", unit="USD")
+    government_money: Scalar = stock(
+        "M_g", "M", liability="Government", instrument="Money", unit="USD"
+    )
+    wealth: Scalar = stock("V", "M + p B", liability="Household", instrument=NET_WORTH, unit="USD")
+
+
+def bond_state(price, coupons, bonds, money):
+    return BondState(
+        bond_price=price,
+        coupons=coupons,
+        household_bonds=bonds,
+        government_bonds=bonds,
+        household_money=money,
+        government_money=money,
+        wealth=money + price * bonds,
+    )
+
+
+def bond_step(prior, params, scenario):
+    """Coupons of 1 per bond, and a share of the money, are spent on bonds."""
+    coupons, spent = prior.household_bonds, params.spent * prior.household_money
+    bonds = prior.household_bonds + (coupons + spent) / scenario.price
+    return bond_state(scenario.price, coupons, bonds, prior.household_money - spent)
+
+
+BONDS = Model(
+    "BONDS",
+    BondParams,
+    BondScenario,
+    BondState,
+    lambda params, scenario: bond_state(scenario.price, 0.0, 1.0, 10.0),
+    bond_step,
+    periods=10,
+)
+
+
+def test_a_change_of_price_is_no_purchase():
+    scenario = BONDS.scenario(price=3.0, start=4)
+    path = simulate(BONDS, scenario=scenario)
+    first = BONDS.initial_state(BONDS.params(), scenario[0])
+    for initial in (first, None):
+        found = residuals(BONDS, path, initial)
+        assert {"Instrument Bonds", "Sector Household", "Net worth Household"} <= set(found)
+        for label, value in found.items():
+            assert np.max(np.abs(value)) < 1e-12, label
+    # Without the price the accounts of a quantity do not close.
+    unpriced = bond_step(first, BONDS.params(), scenario[0])
+    assert abs(unpriced.household_bonds - 1.0 - unpriced.coupons) > 0.1
+
+
+def test_priced_stocks_in_the_matrices():
+    path = simulate(BONDS, scenario=BONDS.scenario(price=3.0, start=4))
+    matrix = transaction_matrix(BONDS, path[4], path[3])
+    bought = path.household_bonds[4] - path.household_bonds[3]
+    assert cell(matrix, "Change in Bonds", "Household") == pytest.approx(-3.0 * bought)
+    assert np.max(np.abs(matrix.loc["Total"])) < 1e-12
+    sheet = balance_sheet(BONDS, path[4])
+    assert cell(sheet, "Bonds", "Household") == pytest.approx(3.0 * path.household_bonds[4])
+    assert cell(balance_sheet(BONDS), "Bonds", "Household") == "+p_b B"
+    assert cell(transaction_matrix(BONDS), "Change in Bonds", "Government") == r"+p_b \Delta B_g"
+
+
+def test_a_price_must_be_a_variable_of_the_same_shape():
+    class State(Record):
+        bonds: Scalar = stock("B", asset="Household", price="nothing")
+
+    with pytest.raises(ValueError, match="the price 'nothing' of the stock 'bonds' is no variable"):
+        Model("BAD", BondParams, BondScenario, State, lambda p, x: State(bonds=0.0), bond_step)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,31 +11,24 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from model_cases import randomly
+from published_cases import (
+    NEVER_SET,
+    OTHER_ROLES,
+    RECORDED,
+    WRONG_THERE,
+    published,
+    runs,
+)
 
 from macrostat_jax import models, simulate
 
 REFERENCE = Path(__file__).parents[1] / "reference"
-RECORDED = sorted(path.stem for path in (REFERENCE / "published").glob("*.json"))
-
-# Public variables that the published package declares and never sets: they stay 0 there.
-NEVER_SET = {
-    "GL06SIM": {
-        "GovernmentDemand": "what the government demands is what it is supplied with (3.2)",
-        "LabourEarnings": "the wage bill W N_s, of which 3.5 and 3.6 speak",
-        "Wages": "the wage rate W, which is exogenous",
-    },
-    "GL06SIMEX": {"Wages": "the wage rate W, which is exogenous"},
-}
 
 
 def table(name: str) -> dict[str, np.ndarray]:
     with open(REFERENCE / name, encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     return {key: np.array([float(row[key]) for row in rows]) for key in rows[0]}
-
-
-def published(name: str) -> dict[str, Any]:
-    return json.loads((REFERENCE / "published" / f"{name}.json").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize(
@@ -224,24 +216,57 @@ def test_float32_stays_float32_and_near(name, float32):
         )
 
 
+def scalar_names(field: Any) -> list[str]:
+    """`S1.LabourProductivity` for each slot of a field over sectors, as the torch API names them."""
+    names = [""]
+    for axis in field.axes:
+        names = [f"{name}{slot}." for name in names for slot in axis.slots]
+    return [f"{name}{field.name}" for name in names]
+
+
+def over_sectors(field: Any) -> bool:
+    return all(axis.name == "sector" for axis in field.axes)
+
+
 @pytest.mark.parametrize("name", RECORDED)
 def test_names_defaults_and_bounds_are_the_published_ones(name):
     model, facts = models.get(name), published(name)
     assert model.periods == facts["timesteps"]
-    declared = {
-        field.name: [field.default, *field.bounds, field.unit]
-        for field in model.Params.fields.values()
-    }
+    assert model.trigger == facts["hyper"]["scenario_trigger"]
+    declared, symbols = {}, {}
+    for field in model.Params.fields.values():
+        if field.name in facts["data"]:
+            np.testing.assert_allclose(
+                np.broadcast_to(field.default, field.shape), facts["data"][field.name], rtol=1e-6
+            )
+            continue
+        values = np.broadcast_to(field.default, field.shape).ravel()
+        for label, value in zip(scalar_names(field), values, strict=True):
+            declared[label] = [value, *field.bounds, field.unit]
+            symbols[label] = field.symbol
     assert declared == facts["parameters"]
     assert list(declared) == list(facts["parameters"])
-    assert {f.name: f.symbol for f in model.Params.fields.values()} == facts["notation"]
+    for label, symbol in symbols.items():
+        if "." not in label:  # a sector's symbol is that of the vector, without its number
+            assert symbol == facts["notation"][label]
     series = {field.name: field.default for field in model.Scenario.fields.values()}
-    for label in model.shock_series:
+    labels = dict.fromkeys(model.shock_series)
+    for changes in model.scenarios.values():
+        labels |= dict.fromkeys(key for key in changes if key not in model.Scenario.fields)
+    for label in labels:
         key, kind = model.split_shock(label)
-        series[f"{model.Params.fields[key].name}_{kind}"] = 0.0
-    assert list(series) == list(facts["series"])
-    assert list(series.values()) == pytest.approx(list(facts["series"].values()), rel=1e-7)
+        for element in scalar_names(model.Params.fields[key]):
+            series[f"{element.replace('.', '_')}_{kind}"] = 0.0 if kind == "add" else 1.0
+    assert sorted(series) == sorted(facts["series"])
+    for label, value in series.items():
+        np.testing.assert_allclose(value, facts["series"][label], rtol=1e-6, err_msg=label)
     assert [field.name for field in model.State.fields.values()] == list(facts["variables"])
+    assert list(model.scenarios) == facts["scenarios"]
+    constraints = [[list(c.names), c.total] for c in model.constraints]
+    public = {key: field.name for key, field in model.Params.fields.items()}
+    assert [[[public[n] for n in names], total] for names, total in constraints] == (
+        facts["constraints"]
+    )
 
 
 @pytest.mark.parametrize("name", RECORDED)
@@ -260,32 +285,71 @@ def test_accounting_roles_are_the_published_ones(name):
             "Index": field.sector or None,
         }
         ours = {kind: account(value) for kind, value in roles.items() if value is not None}
-        assert ours == dict(facts["variables"][field.name]), field.name
+        theirs = OTHER_ROLES.get(name, {}).get(field.name) or dict(facts["variables"][field.name])
+        assert ours == theirs, field.name
 
 
-@pytest.mark.parametrize("name", RECORDED)
-@pytest.mark.parametrize("number", range(3))
+def core_values(record: Any, values: dict[str, Any]) -> dict[str, Any]:
+    """Values by the torch API's names as arrays by field: `S1_X` fills the first slot of `x`."""
+    found: dict[str, Any] = {}
+    for key, field in record.fields.items():
+        slots = [values.get(label) for label in scalar_names(field)]
+        if not field.axes and slots[0] is not None:
+            found[key] = slots[0]
+        elif any(slot is not None for slot in slots):
+            array = np.array(np.broadcast_to(field.default, field.shape), float).ravel()
+            for i, slot in enumerate(slots):
+                array[i] = array[i] if slot is None else slot
+            found[key] = array.reshape(field.shape)
+        elif field.name in values:
+            found[key] = np.asarray(values[field.name])
+    return found
+
+
+def core_shocks(model: Any, changes: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, field in model.Params.fields.items():
+        for i, label in enumerate(scalar_names(field)):
+            name = f"{label.replace('.', '_')}_add"
+            if name in changes:
+                array = found.setdefault(f"{key}_add", np.zeros(field.shape))
+                array.reshape(-1)[i] = changes[name]
+    return found
+
+
+@pytest.mark.parametrize(("name", "number"), runs())
 def test_paths_of_the_published_package(name, number):
-    model, facts = models.get(name), published(name)
+    facts = published(name)
     run, first = facts["runs"][number], facts["timesteps_initialization"]
-    params = model.params(**run["parameters"])
-    start = run["from_row"]
-    exogenous = {k: v for k, v in run["changes"].items() if not k.endswith("_add")}
-    shocks = {k: v for k, v in run["changes"].items() if k.endswith("_add")}
-    scenario = model.scenario(start=start, **exogenous)[first:]
-    shock_paths = {k: v[first:] for k, v in model.shocks(start=start, **shocks).items()}
-    periods = facts["timesteps"] - first
-    path = simulate(model, params, scenario, shocks=shock_paths, periods=periods)
+    model = models.get(name).configure(**run.get("hyper", {}))
+    params = model.params(**core_values(model.Params, run["parameters"]))
+    changed = {"start": run["from_row"]}
+    exogenous = core_values(model.Scenario, run["changes"])
+    scenario = model.scenario(run.get("scenario"), **changed, **exogenous)[first:]
+    shocks = model.shocks(run.get("scenario"), **changed, **core_shocks(model, run["changes"]))
+    path = simulate(
+        model,
+        params,
+        scenario,
+        shocks={key: value[first:] for key, value in shocks.items()},
+        periods=facts["timesteps"] - first,
+    )
     initial = model.initial_state(params, model.scenario()[0])
     for key, field in model.State.fields.items():
         theirs = np.array(run["path"][field.name])
-        before = np.broadcast_to(getattr(initial, key), (first + 1, *field.shape))
-        ours = np.concatenate([before, getattr(path, key)])
+        start = getattr(initial, key)
+        before = np.broadcast_to(start, (first + 1, *field.shape))
+        ours = np.concatenate([before, getattr(path, key)])[run.get("rows", slice(None))]
         if field.name in NEVER_SET.get(name, {}):
             assert not np.any(theirs) and np.all(ours[first + 1 :] != 0)
             continue
+        if field.name in WRONG_THERE.get(name, {}):
+            continue  # a test of its own shows the difference and why
         # Their parameters and loops are float32; the drift is documented to be up to 1.2e-4.
-        np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=2e-4, err_msg=field.name)
+        scale = max(1.0, np.max(np.abs(theirs)) / 100)
+        np.testing.assert_allclose(
+            ours, theirs, rtol=2e-5, atol=2e-4 * scale, err_msg=f"{field.name}, run {number}"
+        )
 
 
 def test_the_register():

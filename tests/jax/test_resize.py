@@ -2,9 +2,21 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from macrostat_jax import Axis, Model, Record, Scalar, Vector, index, param, simulate
+from macrostat_jax import (
+    Axis,
+    Matrix,
+    Model,
+    Record,
+    Scalar,
+    Vector,
+    exogenous,
+    index,
+    param,
+    simulate,
+)
 from macrostat_jax.diff import gradient, jacobian
 from macrostat_jax.models import GL06SIM
 
@@ -65,10 +77,74 @@ def test_the_same_size_is_the_same_model_and_compiles_once():
 
 
 def test_an_axis_that_cannot_change_is_named():
-    with pytest.raises(KeyError, match=r"GL06SIM has no axis 'firm' of free size. There are: none"):
+    with pytest.raises(KeyError, match=r"GL06SIM has no axis 'firm'. There are: none"):
         GL06SIM.resize(firm=3)
+    with pytest.raises(TypeError, match="the axis 'firm' takes a size, not"):
+        FIRMS.resize(firm=("A", "B"))
 
 
 def test_parameters_of_another_size_are_refused():
     with pytest.raises(TypeError, match="expects"):
         simulate(FIRMS.resize(firm=3), FIRMS.params())
+
+
+SECTOR = Axis("sector", ("A", "B"))
+
+
+class SectorParams(Record):
+    requirement: Matrix = param([[0.1, 0.2], [0.3, 0.1]], bounds=(0, 1), shape=(SECTOR, SECTOR))
+    markup: Vector = param(0.5, shape=SECTOR)
+
+
+class SectorScenario(Record):
+    demand: Vector = exogenous([1.0, 2.0], shape=SECTOR)
+
+
+class SectorState(Record):
+    output: Vector = index("x", "", shape=SECTOR)
+
+
+def leontief(prior, params, scenario):
+    size = params.requirement.shape[0]
+    return SectorState(output=jnp.linalg.solve(jnp.eye(size) - params.requirement, scenario.demand))
+
+
+SECTORS = Model(
+    "SECTORS",
+    SectorParams,
+    SectorScenario,
+    SectorState,
+    lambda params, scenario: SectorState.filled(0.0),
+    leontief,
+)
+
+
+def test_other_sectors_by_label():
+    model = SECTORS.resize(sector=("Farms", "Mines", "Shops"))
+    assert model.State.fields["output"].axes[0].labels == ("Farms", "Mines", "Shops")
+    params = model.params(requirement=0.1)
+    scenario = model.scenario(demand=np.array([1.0, 2.0, 4.0]), periods=3)
+    path = simulate(model, params, scenario)
+    # (I - a J)^-1 d = d + a sum(d) / (1 - 3 a), with every entry of the matrix a = 0.1
+    np.testing.assert_allclose(path.output[-1], np.array([1, 2, 4]) + 1.0, rtol=1e-13)
+
+
+def test_defaults_that_no_longer_fit_are_asked_for():
+    model = SECTORS.resize(sector=("Farms", "Mines", "Shops"))
+    with pytest.raises(
+        ValueError, match=r"SECTORS: 'requirement' of shape \(3, 3\) has no default"
+    ):
+        model.params()
+    with pytest.raises(ValueError, match=r"'demand' of shape \(3,\) has no default"):
+        model.scenario()
+    with pytest.raises(ValueError, match=r"'demand' of shape \(3,\) has no default"):
+        model.scenario(demand=np.ones(3), start=1)
+    np.testing.assert_array_equal(model.params(requirement=0.1).markup, [0.5, 0.5, 0.5])
+
+
+def test_labels_are_not_a_size():
+    with pytest.raises(TypeError, match="the axis 'sector' takes a sequence of labels, not 3"):
+        SECTORS.resize(sector=3)
+    with pytest.raises(TypeError, match="a sequence of labels, not 'ABC'"):
+        SECTORS.resize(sector="ABC")
+    assert SECTORS.resize(sector=["A", "B"]) is SECTORS

@@ -796,6 +796,15 @@ def test_values_scenarios_and_instances_compile_nothing(name: str):
     assert later.count == 0
 
 
+@pytest.mark.parametrize("name", ["GL06SIM", "GL06PC"])
+def test_a_reverse_jacobian_shares_the_simulation(name: str):
+    model = get_model(name)(hyperparameters={"timesteps": 63})
+    model.simulate()
+    with count_compilations() as more:
+        JacobianAutograd(model).compute(squares(name))
+    assert more.count == 1  # the pullback alone
+
+
 def test_all_differences_are_one_batch(monkeypatch: pytest.MonkeyPatch):
     from macrostat._engine import Program
 

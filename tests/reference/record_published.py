@@ -5,8 +5,9 @@ Run in an environment with macrostat 0.6.0:
     python tests/reference/record_published.py
 
 It rewrites `published/<model>.json`: names, defaults, bounds, units and notations of the
-declarations, and every value of three runs: the defaults, other parameters, and a scenario that
-changes half-way.
+declarations, and the paths of several runs: the defaults, other parameters, a scenario that changes
+half-way, and every scenario that the package ships. `python tests/reference/record_published.py NAME`
+records one model. Of large models only some rows are kept, those listed as `rows`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import logging
+import math
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -38,40 +41,96 @@ OTHER = {
         "WealthShareBills_Income": 0.05,
     },
 }
+"""Model -> other parameters; for a model that is not listed they are made by `_others`."""
 # Series and the value that each takes half-way through the run.
 CHANGES = {
     "LINEAR2D": {},
     "GL06SIM": {"GovernmentDemand": 25.0, "WageRate": 2.0},
     "GL06SIMEX": {"GovernmentDemand": 25.0, "WageRate": 2.0, "TaxRate_add": 0.05},
     "GL06PC": {"InterestRate": 0.035, "PropensityToConsumeIncome_add": -0.05, "WageRate": 2.0},
+    "GL06PCEX": {"InterestRate": 0.035, "TaxRate_add": 0.02, "WageRate": 2.0},
+    "GL06PCEX2": {"InterestRate": 0.035, "TaxRate_add": 0.02, "WageRate": 2.0},
+    "GL06LP": {"GovernmentDemand": 25.0, "BondPrice": 18.0, "TaxRate_add": 0.02},
+    "GL06LP2": {"BondPriceShock": -0.5, "TaxRate_add": 0.02},
+    "GL06LP3": {"BondPriceShock": -0.5, "GovernmentSpendingShock": 1.0},
+    "GL06INSOUT": {"TaxRate_add": 0.01, "RealGovernmentSpending": 27.0},
+    "NK3E": {"OutputShock": 1.0, "RateShock": 0.5, "a2_add": 0.1},
+    "IOPC": {"GovernmentDemand": 25.0, "InterestRate": 0.035, "WageRate": 0.5},
+    "ECO3IOPC": {"GovernmentDemand": 25.0, "InterestRate": 0.035, "WageRate": 0.5},
+    "PichlerEtAl2022DIO": {
+        "SupplyShock": [0.1, 0.3, 0.2],
+        "FearOfInfection": 0.1,
+        "OtherFinalDemand": [4.0, 4.5, 200.0],
+        "PermanentIncomeExpectation": 0.95,
+    },
 }
+HYPER = {
+    "PichlerEtAl2022DIO": [
+        {"production_function": kind}
+        for kind in ("leontief", "strongly_critical", "half_critical", "weakly_critical", "linear")
+    ],
+}
+"""Model -> hyperparameters, with each of which the changed scenario is run as well."""
+MOST = 5_000
+"""Numbers per run; of a longer one, the first rows are kept and some of the others."""
 
 
-def run(name: str, parameters: dict, changes: dict) -> dict:
-    model = get_model(name)()
+def _others(model) -> dict:
+    """Every free parameter a little off its default: by up to 5 %, within its bounds."""
+    tied = {
+        name for constraint in model.parameters.get_constraints() for name in constraint.param_names
+    }
+    found = {}
+    for i, (key, info) in enumerate(model.parameters.values.items()):
+        if key not in tied:
+            value = info["value"] * (1 + 0.05 * math.sin(i + 1))
+            found[key] = float(f"{min(max(value, info['lower bound']), info['upper bound']):.6g}")
+    return found
+
+
+def run(
+    name: str, parameters: dict, changes: dict, shipped: int = 0, hyper: dict | None = None
+) -> dict:
+    model = get_model(name)(hyperparameters=hyper) if hyper else get_model(name)()
     for key, value in parameters.items():
         model.parameters.values[key]["value"] = value
-    scenario = 0
+    scenario = shipped
     half = model.parameters.hyper["timesteps"] // 2
     if changes:
-        series = {k: v.clone() for k, v in model.scenarios.timeseries[0].items()}
+        default = model.scenarios.timeseries[0]
+        changes = {k: v for k, v in changes.items() if k in default}
+        series = {k: v.clone() for k, v in default.items()}
         for key, value in changes.items():
-            series[key][half:] = value
+            series[key][half:] = torch.as_tensor(value, dtype=series[key].dtype)
         model.scenarios.add_scenario(series, name="changes")
-        scenario = 1
+        scenario = len(model.scenarios.timeseries) - 1
     with torch.no_grad():
         path = model.simulate(scenario=scenario)
+    count = sum(value[0].numel() for value in path.values())
+    length = len(next(iter(path.values())))
+    rows = list(range(length))
+    if count * length > MOST:
+        rows = sorted({*range(8), *range(half - 1, half + 6), *range(0, length, 10), length - 1})
     return {
         "parameters": parameters,
+        "hyper": hyper or {},
+        "scenario": _name(model.scenarios.info[scenario]["Name"]) if shipped else None,
         "changes": changes,
         "from_row": half,
-        "path": {key: _numbers(value) for key, value in path.items()},
+        "rows": rows,
+        "path": {key: _numbers(value[rows]) for key, value in path.items()},
     }
+
+
+def _name(name: str) -> str:
+    """`Scenario.1: Rise in interest rates` as it was given."""
+    return name.partition(": ")[2] or name
 
 
 def _numbers(value: torch.Tensor) -> list:
     # Nine significant digits carry a float32 exactly.
-    return np.vectorize(lambda x: float(f"{x:.9g}"))(value.squeeze(-1).numpy()).tolist()
+    flat = value.squeeze(-1).numpy()
+    return np.vectorize(lambda x: float(f"{x:.9g}"), otypes=[float])(flat).tolist()
 
 
 def facts(name: str) -> dict:
@@ -82,6 +141,16 @@ def facts(name: str) -> dict:
         "timesteps": hyper["timesteps"],
         "timesteps_initialization": hyper["timesteps_initialization"],
         "sectors": hyper["sectors"],
+        "hyper": {
+            key: value
+            for key, value in hyper.items()
+            if isinstance(value, str | int | float | bool | list)
+        },
+        "data": {
+            key: _data(info["value"]) for key, info in getattr(model.parameters, "data", {}).items()
+        },
+        "scenarios": [_name(info["Name"]) for info in list(model.scenarios.info.values())[1:]],
+        "constraints": [[c.param_names, c.target] for c in model.parameters.get_constraints()],
         "parameters": {
             key: [info["value"], info["lower bound"], info["upper bound"], info["unit"]]
             for key, info in model.parameters.values.items()
@@ -92,17 +161,26 @@ def facts(name: str) -> dict:
     }
 
 
+def _data(value) -> list:
+    return torch.as_tensor(value).double().tolist()
+
+
 def main() -> None:
     logging.disable(logging.CRITICAL)
     os.chdir(tempfile.mkdtemp())  # the published package leaves a log file where it runs
     FOLDER.mkdir(exist_ok=True)
-    for name in OTHER:
+    for name in sys.argv[1:] or CHANGES:
         record = facts(name)
+        other = OTHER.get(name) or _others(get_model(name)())
         record["runs"] = [
             run(name, {}, {}),
-            run(name, OTHER[name], {}),
-            run(name, OTHER[name], CHANGES[name]),
+            run(name, other, {}),
+            run(name, other, CHANGES[name]),
         ]
+        for number in range(1, len(record["scenarios"]) + 1):
+            record["runs"].append(run(name, {}, {}, shipped=number))
+        for hyper in HYPER.get(name, ()):
+            record["runs"].append(run(name, {}, CHANGES[name], hyper=hyper))
         text = json.dumps(record, indent=0).replace(",\n", ",").replace("[\n", "[")
         (FOLDER / f"{name}.json").write_text(text.replace("\n]", "]") + "\n")
 
