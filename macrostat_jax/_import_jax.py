@@ -12,5 +12,10 @@ gc.disable()
 try:
     import jax as jax
 finally:
+    if gc.get_freeze_count() == 0:  # nobody uses the permanent generation
+        # Through it and back moves all objects to the oldest generation without a walk: else the
+        # first collections to come would walk them as if they were young.
+        gc.freeze()
+        gc.unfreeze()
     if _collecting:
         gc.enable()

@@ -137,3 +137,22 @@ def test_the_cache_can_be_switched_off(tmp_path, monkeypatch):
     assert macrostat_jax.cache_directory() is None
     monkeypatch.setenv("MACROSTAT_CACHE", "")
     assert str(macrostat_jax.cache_directory()).startswith(str(tmp_path))
+
+
+def test_importing_leaves_the_garbage_collector_as_it_was():
+    code = (
+        "import gc, sys; {before}; import macrostat_jax; "
+        "print(gc.isenabled(), gc.get_freeze_count() > 0)"
+    )
+    for before, after in (
+        ("pass", "True False"),
+        ("gc.disable()", "False False"),
+        ("gc.freeze()", "True True"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(before=before)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.strip() == after
