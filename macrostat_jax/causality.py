@@ -8,6 +8,7 @@ one of them is wrong: a test over all models asks that they do not.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 from typing import Any
 
@@ -157,10 +158,12 @@ def equation_mismatches(model: Model) -> list[Mismatch]:
 
     An equation names variables of the same period by their symbols (`H_h`), of the period before
     with a lag (`H_{h,-1}`, `r_{-1}`), and parameters and exogenous series by theirs; `\Delta H_h`
-    stands for both periods. Names are followed through the equations of the same period, in circles
-    too, to the inputs of the step; those must be the inputs that the code uses. A variable without
-    an equation counts as what its code says. What is compared is what depends on what: an equation
-    with a wrong sign, or with one of two variables that have the same inputs, passes.
+    stands for both periods. The indices of vectors and matrices, declared as `x_i` and `a_{i,j}`, may
+    have any of the names i, j and k: `\sum_j a_{i,j} x_j`. Names are followed through the equations
+    of the same period, in circles too, to the inputs of the step; those must be the inputs that the
+    code uses. A variable without an equation counts as what its code says. What is compared is what
+    depends on what: an equation with a wrong sign, or with one of two variables that have the same
+    inputs, passes.
 
     Returns:
         The mismatches, one per variable at most; empty where the declaration is right.
@@ -213,6 +216,8 @@ _OPERATOR = re.compile(
     r"|quad|qquad|leq?|geq?|lt|gt|neq|land|lor|in|[lr]floor|[lr]ceil|[\\%{}])"
 )
 _SPACES = {r"\,", r"\;", r"\:", r"\!", r"\ ", r"\cdot", "~"}
+_RANGED = {r"\sum", r"\prod", r"\min", r"\max"}
+"""Operators whose scripts name indices: `\\sum_j`."""
 _LABELS = {r"\begin", r"\end", r"\text", r"\mathrm", r"\operatorname", r"\mathbb", r"\mathbf"}
 
 
@@ -284,6 +289,17 @@ def _spellings(symbol: str, lagged: bool) -> set[Tokens]:
     return {(*body, *low, *high), (*body, *high, *low)}
 
 
+def _renamed(field: Field) -> set[str]:
+    r"""The symbol of a field over axes by any names of its indices: `a_{i,j}` is also `a_{j,i}`."""
+    letters = "ij"[: len(field.axes)]
+
+    def named(names: tuple[str, ...]) -> str:
+        given = dict(zip(letters, names, strict=True))
+        return re.sub(r"(?<=[_{,])[ij](?=[},]|$)", lambda at: given.get(at[0], at[0]), field.symbol)
+
+    return {named(names) for names in itertools.permutations("ijk", len(letters))}
+
+
 def _symbols(model: Model) -> dict[Tokens, set[str]]:
     """Every spelling of a declared symbol -> what it may mean."""
     table: dict[Tokens, set[str]] = {}
@@ -294,8 +310,9 @@ def _symbols(model: Model) -> dict[Tokens, set[str]]:
         ("scenario", model.Scenario),
     ):
         for key, field in kind.fields.items():
-            for tokens in _spellings(field.symbol, prefix == "prior") if field.symbol else ():
-                table.setdefault(tokens, set()).add(f"{prefix}.{key}")
+            for symbol in _renamed(field) if field.symbol else ():
+                for tokens in _spellings(symbol, prefix == "prior"):
+                    table.setdefault(tokens, set()).add(f"{prefix}.{key}")
     return table
 
 
@@ -331,6 +348,11 @@ def _read(equation: str, table: dict[Tokens, set[str]]) -> tuple[set[str], tuple
             token = tokens[at]
             if token in _LABELS:
                 at = _group_end(tokens, at + 1)
+                continue
+            if token in _RANGED:
+                at += 1
+                while tokens[at : at + 1] in (("_",), ("^",)):
+                    at = _group_end(tokens, at + 1)
                 continue
             if token == r"\Delta":
                 difference, at = True, at + 1

@@ -6,7 +6,18 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from macrostat_jax import Model, Record, Scalar, exogenous, index, models, param
+from macrostat_jax import (
+    Axis,
+    Matrix,
+    Model,
+    Record,
+    Scalar,
+    Vector,
+    exogenous,
+    index,
+    models,
+    param,
+)
 from macrostat_jax.causality import dependencies, equation_mismatches
 
 
@@ -174,3 +185,50 @@ def test_a_variable_that_is_a_lag_has_a_lag():
 
     model = two("G + M_{s,-2}", "M_{s,-1}", step, symbols=("M_s", "M_{s,-1}"))
     assert equation_mismatches(model) == []
+
+
+def vectors(first, second):
+    """A model of two vectors, of which the first is found from a matrix and a vector."""
+
+    class VectorParams(Record):
+        a: Matrix = param(0.1, symbol="a_{i,j}", shape=(INDUSTRIES, INDUSTRIES))
+        b: Vector = param(0.5, symbol=r"\beta_{C,i}", shape=INDUSTRIES)
+
+    class State(Record):
+        x: Vector = index("x_i", first, shape=INDUSTRIES)
+        y: Scalar = index("Y", second)
+
+    def step(prior, params, scenario):
+        x = jnp.linalg.solve(jnp.eye(2, dtype=params.a.dtype) - params.a, prior.x + scenario.g)
+        return State(x=x, y=params.b @ x)
+
+    start = State.filled(0.0)
+    return Model("VECTORS", VectorParams, Scenario, State, lambda params, scenario: start, step)
+
+
+INDUSTRIES = Axis("sector", ("A", "B"))
+
+
+@pytest.mark.parametrize(
+    ("x", "y"),
+    [
+        (r"x_{i,-1} + G + \sum_j a_{i,j} x_j", r"\sum_i \beta_{C,i} x_i"),
+        (r"x_{i,-1} + G + \sum_{j=1}^n x_j a_{j,i}", r"\sum_{k} \beta_{C,k} x_k"),
+    ],
+)
+def test_indices_have_any_name(x, y):
+    assert equation_mismatches(vectors(x, y)) == []
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "message"),
+    [
+        (r"x_{i,-1} + G", r"\sum_i \beta_{C,i} x_i", "does not lead to params.a"),
+        (r"x_{j,-1} + G + \sum_j a_{i,j} x_j", r"\sum_i x_i", "does not lead to params.b"),
+        (r"x_{i,-1} + G + \sum_j a_{i,l} x_j", r"\beta_{C,i} x_i", "names a, _, i, l"),
+        (r"x_{i,-1} + G + \sum_j a_{i,i} x_j", r"\beta_{C,i} x_i", "names a, _, i, i"),
+    ],
+)
+def test_wrong_equations_of_vectors_are_caught(x, y, message):
+    found = equation_mismatches(vectors(x, y))
+    assert found and any(message in str(mismatch) for mismatch in found)
