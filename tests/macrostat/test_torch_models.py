@@ -268,7 +268,8 @@ def test_paths_are_the_published_ones(name: str, case: int):
         series = {key: path.clone() for key, path in model.scenarios.timeseries[0].items()}
         for key, value in recorded["changes"].items():
             series[key][recorded["from_row"] :] = torch.as_tensor(value)
-        model.scenarios.add_scenario(series, name="changes")
+        late = {key: path[model.scenarios.trigger :] for key, path in series.items()}
+        model.scenarios.add_scenario(late, name="changes")
         scenario = "changes"
     path = model.simulate(scenario)
     for key, values in recorded["path"].items():

@@ -92,8 +92,10 @@ def run(
     name: str, parameters: dict, changes: dict, shipped: int = 0, hyper: dict | None = None
 ) -> dict:
     model = get_model(name)(hyperparameters=hyper) if hyper else get_model(name)()
+    values = model.parameters.values
+    defaults = {key: values[key]["value"] for key in parameters}
     for key, value in parameters.items():
-        model.parameters.values[key]["value"] = value
+        values[key]["value"] = value
     scenario = shipped
     half = model.parameters.hyper["timesteps"] // 2
     if changes:
@@ -102,10 +104,16 @@ def run(
         series = {k: v.clone() for k, v in default.items()}
         for key, value in changes.items():
             series[key][half:] = torch.as_tensor(value, dtype=series[key].dtype)
-        model.scenarios.add_scenario(series, name="changes")
+        # It takes series as beginning at the trigger.
+        trigger = model.parameters.hyper["scenario_trigger"]
+        late = {key: path[trigger:] for key, path in series.items()}
+        model.scenarios.add_scenario(late, name="changes")
         scenario = len(model.scenarios.timeseries) - 1
     with torch.no_grad():
         path = model.simulate(scenario=scenario)
+    # All instances of a published model share their default parameters.
+    for key, value in defaults.items():
+        values[key]["value"] = value
     count = sum(value[0].numel() for value in path.values())
     length = len(next(iter(path.values())))
     rows = list(range(length))
