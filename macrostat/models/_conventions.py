@@ -15,6 +15,11 @@ HYPERPARAMETERS: dict[str, dict[str, Any]] = {
 state twice (`timesteps_initialization` is 1) and lists its sectors in the order in which its
 variables name them."""
 
+_PC = {
+    "NationalIncome": "Macroeconomy",
+    "InterestEarnedOnBillsHousehold": "Household",
+    "Wealth": "Household",
+}
 COLUMNS: dict[str, dict[str, str]] = {
     "GL06SIM": {
         "GovernmentSupply": "Household",
@@ -26,11 +31,9 @@ COLUMNS: dict[str, dict[str, str]] = {
         "LabourDemand": "Household",
         "LabourIncome": "Household",
     },
-    "GL06PC": {
-        "NationalIncome": "Macroeconomy",
-        "InterestEarnedOnBillsHousehold": "Household",
-        "Wealth": "Household",
-    },
+    "GL06PC": _PC,
+    "GL06PCEX": _PC,
+    "GL06PCEX2": _PC,
 }
 """Model -> variable -> the label of its column in tables, which users' scripts select by. By default
 it is the sector that pays a flow, holds or owes a stock, or has an index."""

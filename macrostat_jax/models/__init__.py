@@ -9,7 +9,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .eco3iopc import ECO3IOPC as ECO3IOPC
     from .gl06pc import GL06PC as GL06PC
+    from .gl06pcex import GL06PCEX as GL06PCEX
+    from .gl06pcex2 import GL06PCEX2 as GL06PCEX2
     from .gl06sim import GL06SIM as GL06SIM
     from .gl06simex import GL06SIMEX as GL06SIMEX
     from .linear2d import LINEAR2D as LINEAR2D
@@ -19,6 +22,9 @@ _REGISTER = {
     "GL06SIM": "gl06sim",
     "GL06SIMEX": "gl06simex",
     "GL06PC": "gl06pc",
+    "GL06PCEX": "gl06pcex",
+    "GL06PCEX2": "gl06pcex2",
+    "ECO3IOPC": "eco3iopc",
 }
 """Model -> the module of this package that declares it."""
 

@@ -31,6 +31,27 @@ def table(name: str) -> dict[str, np.ndarray]:
     return {key: np.array([float(row[key]) for row in rows]) for key in rows[0]}
 
 
+PC = {
+    "consumption_household": "C",
+    "consumption_government": "G",
+    "national_income": "Y",
+    "taxes": "T",
+    "household_money_stock": "Hh",
+    "central_bank_money_stock": "Hs",
+    "household_bill_stock": "Bh",
+    "government_bill_stock": "Bs",
+    "central_bank_bill_stock": "Bcb",
+    "wealth": "V",
+    "interest_rate": "R",
+    "disposable_income": "YD",
+}
+EXPECTED = {
+    "expected_disposable_income": "YDe",
+    "expected_wealth": "Ve",
+    "household_bill_demand": "Bd",
+}
+
+
 @pytest.mark.parametrize(
     ("name", "file", "columns"),
     [
@@ -76,24 +97,9 @@ def table(name: str) -> dict[str, np.ndarray]:
                 "national_income": "Y",
             },
         ),
-        (
-            "GL06PC",
-            "PC.csv",
-            {
-                "consumption_household": "C",
-                "consumption_government": "G",
-                "national_income": "Y",
-                "taxes": "T",
-                "household_money_stock": "Hh",
-                "central_bank_money_stock": "Hs",
-                "household_bill_stock": "Bh",
-                "government_bill_stock": "Bs",
-                "central_bank_bill_stock": "Bcb",
-                "wealth": "V",
-                "interest_rate": "R",
-                "disposable_income": "YD",
-            },
-        ),
+        ("GL06PC", "PC.csv", PC),
+        ("GL06PCEX", "PCEX.csv", PC | EXPECTED),
+        ("GL06PCEX2", "PCEX2.csv", PC | EXPECTED),
     ],
 )
 def test_path_of_independent_solvers(name, file, columns):
@@ -109,8 +115,9 @@ def test_path_of_independent_solvers(name, file, columns):
     assert missing <= {"interest_earned_on_bills_household", "central_bank_profits"}
 
 
-def test_interest_in_pc_is_paid_on_last_periods_bills():
-    reference, path = table("PC.csv"), simulate(models.GL06PC)
+@pytest.mark.parametrize("name", ["PC", "PCEX", "PCEX2"])
+def test_interest_in_pc_is_paid_on_last_periods_bills(name):
+    reference, path = table(f"{name}.csv"), simulate(models.get(f"GL06{name}"))
     interest = reference["R"][:-1] * reference["Bh"][:-1]
     profits = reference["R"][:-1] * reference["Bcb"][:-1]
     np.testing.assert_allclose(path.interest_earned_on_bills_household, interest, atol=1e-9, rtol=0)
