@@ -395,6 +395,7 @@ def _verify(model: Model) -> None:
                 )
     for field in (*model.Params.fields.values(), *model.Scenario.fields.values()):
         _verify_default(model.name, field)
+    pays: dict[str, str | float] = {}
     for key, field in model.State.fields.items():
         if field.role == "stock" and field.asset is None and field.liability is None:
             raise ValueError(
@@ -402,7 +403,14 @@ def _verify(model: Model) -> None:
                 f"liability it is, or declare it as index."
             )
         if field.price:
-            _verify_price(model, key, field)
+            _verify_factor(model, key, field, "price", field.price)
+        if field.interest and isinstance(field.interest, str):
+            _verify_factor(model, key, field, "rate of interest", field.interest)
+        if field.instrument and pays.setdefault(field.instrument, field.interest) != field.interest:
+            raise ValueError(
+                f"Model {model.name}: the stock {key!r} says of the interest on {field.instrument!r} "
+                f"{field.interest!r}, another stock {pays[field.instrument]!r}."
+            )
     for name, value in model.options.items():
         if value is inspect.Parameter.empty:
             raise TypeError(f"Model {model.name}: the option {name!r} needs a default.")
@@ -422,16 +430,16 @@ def _verify(model: Model) -> None:
     _verify_step(model)
 
 
-def _verify_price(model: Model, key: str, field: Field) -> None:
-    price = model.State.fields.get(field.price)
-    if price is None:
+def _verify_factor(model: Model, key: str, field: Field, what: str, name: str) -> None:
+    factor = model.State.fields.get(name)
+    if factor is None:
         raise ValueError(
-            f"Model {model.name}: the price {field.price!r} of the stock {key!r} is no variable."
+            f"Model {model.name}: the {what} {name!r} of the stock {key!r} is no variable."
         )
-    if price.shape not in ((), field.shape):
+    if factor.shape not in ((), field.shape):
         raise ValueError(
-            f"Model {model.name}: the price {field.price!r} of the stock {key!r} has the shape "
-            f"{price.shape}; it must be a scalar or of the stock's shape {field.shape}."
+            f"Model {model.name}: the {what} {name!r} of the stock {key!r} has the shape "
+            f"{factor.shape}; it must be a scalar or of the stock's shape {field.shape}."
         )
 
 

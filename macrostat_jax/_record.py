@@ -76,6 +76,7 @@ class Field:
     liability: Account | None = None
     instrument: str = ""
     price: str = ""
+    interest: str | float = ""
     sector: str = ""
     received_from: Account | None = None
 
@@ -214,6 +215,7 @@ def stock(
     liability: Account | None = None,
     instrument: str = "",
     price: str = "",
+    interest: str | float = "",
     unit: str = "",
     shape: Any = (),
     ref: str = "",
@@ -228,6 +230,10 @@ def stock(
     `price` names the variable that is the price of a unit, where the stock is a number of bonds,
     shares or machines: the accounts then hold price times quantity, a purchase is the price times the
     change of the quantity, and the rest of the change in value is a capital gain, which is no payment.
+
+    `interest` is what a unit of the stock pays its holder in the next period, where no flow says so: a
+    number (1.0 for bonds that pay 1), or the variable that is the rate, of which the value a period
+    ago counts. All stocks of one instrument say the same.
     """
     return Field(
         "stock",
@@ -241,6 +247,7 @@ def stock(
         liability=liability,
         instrument=instrument,
         price=price,
+        interest=interest,
     )
 
 

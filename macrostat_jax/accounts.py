@@ -8,6 +8,7 @@ linear, for their derivatives. `residuals` gives the sums, by which a model is c
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -84,6 +85,12 @@ def _claims(model: Model) -> list[Entry]:
     return [entry for entry in entries if entry.row in owed]
 
 
+def interest(model: Model) -> list[Entry]:
+    """What stocks pay in a period: +1 for those who held them before, -1 for those who owed them."""
+    bearing = [entry for entry in _claims(model) if entry.field.interest != ""]
+    return [entry._replace(row=f"Interest on {entry.row}") for entry in bearing]
+
+
 def balance_sheet(model: Model, state: Record | None = None) -> pd.DataFrame:
     """Who holds what, and who owes it.
 
@@ -101,7 +108,7 @@ def balance_sheet(model: Model, state: Record | None = None) -> pd.DataFrame:
     if state is None:
         owed = {entry.row for entry in entries if entry.sign < 0}
         closed = {entry.sector for entry in entries if entry.row == NET_WORTH}
-        return _symbols(model, entries, owed, closed, {})
+        return _symbols(entries, owed, closed, {e: _worth_symbol(model, e.field) for e in entries})
     return _numbers(entries, {entry: _period(model, entry.field, state) for entry in entries})
 
 
@@ -116,29 +123,32 @@ def transaction_matrix(
         prior: the state of the period before, `path[4]`; needed with `state`.
 
     Returns:
-        One row per flow and per change of an instrument; columns (sector, account) and a total.
-        Sources of funds (receipts, new liabilities) are positive, uses (payments, new assets)
-        negative, so that all rows and all sectors sum to zero. Net worth is not part of it, nor are
-        tangible assets.
+        One row per flow, per interest on an instrument and per change of one; columns (sector,
+        account) and a total. Sources of funds (receipts, new liabilities) are positive, uses
+        (payments, new assets) negative, so that all rows and all sectors sum to zero. Net worth is
+        not part of it, nor are tangible assets.
 
     Raises:
         TypeError: `state` without `prior`.
     """
-    flows, claims = payments(model), _claims(model)
+    flows, paid, claims = payments(model), interest(model), _claims(model)
     changes = [e._replace(row=f"Change in {e.row}", sign=-e.sign) for e in claims]
-    entries = [*flows, *changes]
+    entries = [*flows, *paid, *changes]
     if state is None and prior is None:
         rows = {entry.row for entry in entries}
-        delta = {entry: r"\Delta " for entry in changes}
-        return _symbols(model, entries, rows, {entry.sector for entry in entries}, delta)
+        texts = {e: _worth_symbol(model, e.field) for e in flows}
+        texts |= {e: _interest_symbol(model, e.field) for e in paid}
+        texts |= {e: _worth_symbol(model, e.field, r"\Delta ") for e in changes}
+        return _symbols(entries, rows, {entry.sector for entry in entries}, texts)
     if state is None or prior is None:
         raise TypeError(
             f"{model.name}: the transaction matrix of a period needs its state and the one before."
         )
-    values = {entry: _period(model, entry.field, state) for entry in entries}
+    values = {entry: _period(model, entry.field, state) for entry in [*flows, *changes]}
     for entry in changes:
         before = _period(model, entry.field, prior, priced_in=state)
         values[entry] = values[entry] - before
+    values |= {entry: float(_interest(entry.field, prior)) for entry in paid}
     return _numbers(entries, values)
 
 
@@ -147,8 +157,8 @@ def residuals(
 ) -> dict[str, Any]:
     """What the accounts of a run leave over: zero, but for rounding, in a consistent model.
 
-    Made of JAX operations, so it can be differentiated. In a model without priced stocks it is linear
-    in its records, and may be given a path of tangents in place of a path.
+    Made of JAX operations, so it can be differentiated. In a model whose stocks have no price and
+    bear no interest it is linear in its records, and may be given a path of tangents in place of a path.
 
     Args:
         model: the model.
@@ -176,6 +186,9 @@ def residuals(
     drop = 0 if initial is not None else 1
     for entry in payments(model):
         value = _total(entry.field, path)[drop:]
+        sums.setdefault(f"Sector {entry.sector}", []).append((entry.sign, value))
+    for entry in interest(model):
+        value = _interest(entry.field, _before(entry.field, path, initial))
         sums.setdefault(f"Sector {entry.sector}", []).append((entry.sign, value))
     for entry in claims:
         change = _change(entry.field, path, initial)
@@ -222,12 +235,28 @@ def _filled(field: Field, record: Record) -> Any:
 
 def _change(field: Field, path: Record, initial: Record | None) -> Any:
     """The purchases of a period: the change in value, less what the price did to the old holdings."""
+    now = path[1:] if initial is None else path
+    return _total(field, now) - _total(field, _before(field, path, initial), now)
+
+
+def _interest(field: Field, prior: Record) -> Any:
+    """What the stocks of `prior` pay in the period after it: their rate is to them like a price."""
+    if isinstance(field.interest, str):
+        return _total(dataclasses.replace(field, price=field.interest), prior)
+    return field.interest * _total(dataclasses.replace(field, price=""), prior)
+
+
+def _before(field: Field, path: Record, initial: Record | None) -> Record:
+    """The path a period earlier, as far as the field and its rate of interest are concerned."""
     if initial is None:
-        return _total(field, path[1:]) - _total(field, path[:-1], path[1:])
-    shape, dtype = _filled(field, path).shape[1:], _filled(field, path).dtype
-    first = jnp.broadcast_to(_filled(field, initial).astype(dtype), shape)
-    before = jnp.concatenate([first[None], _filled(field, path)[:-1]])
-    return _total(field, path) - _total(field, path.replace(**{field.key: before}), path)
+        return path[:-1]
+    earlier = {}
+    for spec in (field, path.fields.get(str(field.interest))):
+        if spec is not None:
+            values = _filled(spec, path)
+            first = jnp.broadcast_to(_filled(spec, initial).astype(values.dtype), values.shape[1:])
+            earlier[spec.key] = jnp.concatenate([first[None], values[:-1]])
+    return path.replace(**earlier)
 
 
 def _period(model: Model, field: Field, state: Record, *, priced_in: Record | None = None) -> float:
@@ -253,18 +282,29 @@ def _unique(items: Iterable[Any]) -> list[Any]:
     return list(dict.fromkeys(items))
 
 
+def _worth_symbol(model: Model, field: Field, mark: str = "") -> str:
+    price = f"{_symbol(model.State.fields[field.price])} " if field.price else ""
+    return f"{price}{mark}{_symbol(field)}"
+
+
+def _interest_symbol(model: Model, field: Field) -> str:
+    rate = field.interest
+    text = _symbol(model.State.fields[rate]) if isinstance(rate, str) else f"{rate:g}"
+    return f"({text} {_symbol(field)})_{{-1}}"
+
+
+def _symbol(field: Field) -> str:
+    return field.symbol or field.name
+
+
 def _symbols(
-    model: Model, entries: list[Entry], rows: set[str], sectors: set[str], prefix: dict[Entry, str]
+    entries: list[Entry], rows: set[str], sectors: set[str], texts: dict[Entry, str]
 ) -> pd.DataFrame:
     """Cells like `-C_s`; totals are "0" for the `rows` and `sectors` that must sum to zero."""
     index, columns = _frame(entries)
-    symbols = {key: field.symbol or field.name for key, field in model.State.fields.items()}
     cells = dict.fromkeys(((row, column) for row in index for column in columns), "")
     for entry in entries:
-        sign = "+" if entry.sign > 0 else "-"
-        price = f"{symbols[entry.field.price]} " if entry.field.price else ""
-        text = f"{sign}{price}{prefix.get(entry, '')}{entry.field.symbol or entry.field.name}"
-        cells[entry.row, entry.column] += text
+        cells[entry.row, entry.column] += f"{'+' if entry.sign > 0 else '-'}{texts[entry]}"
     table = [[cells[row, column] for column in columns] for row in index]
     for row, line in zip(index, table, strict=True):
         line.append("0" if row in rows else "".join(line))

@@ -319,3 +319,91 @@ def test_a_price_must_be_a_variable_of_the_same_shape():
 
     with pytest.raises(ValueError, match="the price 'nothing' of the stock 'bonds' is no variable"):
         Model("BAD", BondParams, BondScenario, State, lambda p, x: State(bonds=0.0), bond_step)
+
+
+# Interest that is no variable -------------------------------------------------------------------
+
+
+class LoanState(Record):
+    loan_rate: Scalar = index("r", unit=".")
+    lent: Vector = stock(
+        "L", asset="Banks", instrument="Loans", interest="loan_rate", shape=Axis("bank", size=2)
+    )
+    borrowed: Scalar = stock("D", liability="Firms", instrument="Loans", interest="loan_rate")
+    bonds_held: Scalar = stock(
+        "B", asset="Banks", instrument="Bonds", price="bond_price", interest=2.0
+    )
+    bonds_issued: Scalar = stock(
+        "B_f", liability="Firms", instrument="Bonds", price="bond_price", interest=2.0
+    )
+    bond_price: Scalar = index("p_b", unit="USD")
+
+
+def loan_step(prior, params, scenario):
+    """Firms borrow to pay their interest, a half from either bank; the rate rises in every period."""
+    paid = prior.loan_rate * prior.borrowed + 2 * prior.bonds_issued
+    return prior.replace(
+        loan_rate=prior.loan_rate + params.spent / 100,
+        lent=prior.lent + paid / 2,
+        borrowed=prior.borrowed + paid,
+        bond_price=scenario.price,
+    )
+
+
+def loan_start(params, scenario):
+    lent = jnp.array([30.0, 10.0])
+    three = LoanState.filled(3.0)
+    return three.replace(loan_rate=0.1, lent=lent, borrowed=40.0, bond_price=scenario.price)
+
+
+LOANS = Model("LOANS", BondParams, BondScenario, LoanState, loan_start, loan_step, periods=6)
+
+
+def test_interest_is_paid_on_the_stocks_of_the_period_before():
+    path = simulate(LOANS, scenario=LOANS.scenario(price=3.0, start=4))
+    first = LOANS.initial_state(LOANS.params(), LOANS.scenario()[0])
+    for initial, rows in ((first, 6), (None, 5)):
+        found = residuals(LOANS, path, initial)
+        for sector in ("Sector Banks", "Sector Firms"):
+            assert found[sector].shape == (rows,)
+        for label, value in found.items():
+            assert np.max(np.abs(value)) < 1e-12, label
+    matrix = transaction_matrix(LOANS, path[4], path[3])
+    paid = float(path.loan_rate[3] * path.borrowed[3])
+    assert cell(matrix, "Interest on Loans", "Banks") == pytest.approx(paid)
+    assert cell(matrix, "Interest on Loans", "Firms") == pytest.approx(-paid)
+    assert cell(matrix, "Interest on Bonds", "Firms") == -6.0  # 2 a piece, whatever they cost
+    assert np.max(np.abs(matrix["Total"])) < 1e-12
+    assert np.max(np.abs(matrix.loc["Total"])) < 1e-12
+    symbols = transaction_matrix(LOANS)
+    assert cell(symbols, "Interest on Loans", "Firms") == "-(r D)_{-1}"
+    assert cell(symbols, "Interest on Bonds", "Banks") == "+(2 B)_{-1}"
+    assert cell(symbols, "Change in Bonds", "Banks") == r"-p_b \Delta B"
+
+
+def test_interest_of_this_periods_rate_is_caught():
+    def step(prior, params, scenario):
+        right = loan_step(prior, params, scenario)
+        more = (right.loan_rate - prior.loan_rate) * prior.borrowed
+        return right.replace(lent=right.lent + more / 2, borrowed=right.borrowed + more)
+
+    wrong = Model("WRONG", BondParams, BondScenario, LoanState, loan_start, step, periods=6)
+    found = residuals(wrong, simulate(wrong))
+    assert np.min(np.abs(found["Sector Firms"])) > 0.1
+
+
+@pytest.mark.parametrize(
+    ("rates", "message"),
+    [
+        (("nothing", "nothing"), "the rate of interest 'nothing' of the stock 'a' is no variable"),
+        ((1.0, 2.0), "stock 'b' says of the interest on 'Loans' 2.0, another stock 1.0"),
+        (("", 2.0), "stock 'b' says of the interest on 'Loans' 2.0, another stock ''"),
+    ],
+)
+def test_interest_must_be_a_variable_and_agreed_on(rates, message):
+    class State(Record):
+        a: Scalar = stock("A", asset="Banks", instrument="Loans", interest=rates[0])
+        b: Scalar = stock("B", liability="Firms", instrument="Loans", interest=rates[1])
+
+    with pytest.raises(ValueError, match=message):
+        Model("BAD", BondParams, BondScenario, State, lambda p, x: State.filled(0.0), bond_step)
