@@ -20,12 +20,32 @@ NEVER_SET = {
         "Wages": "the wage rate W, which is exogenous",
     },
     "GL06SIMEX": {"Wages": "the wage rate W, which is exogenous"},
+    "IOPC": {
+        "NominalConsumptionHousehold": "what households pay, p_c c",
+        "NominalConsumptionGovernment": "what the government pays, p_g g",
+    },
+    "ECO3IOPC": {
+        "NominalConsumptionHousehold": "what households pay, p_c c",
+        "NominalConsumptionGovernment": "what the government pays, p_g g",
+        "TotalEmissions": "the emissions (30)",
+        "C02IntensityNonRenewableEnergy": "CO2IntensityNonRenewableEnergy, spelt with a zero",
+    },
 }
 # Variables of which it computes something else than its source says, and why. A test of the model
 # compares each with independent numbers.
-WRONG_THERE: dict[str, dict[str, str]] = {}
+WRONG_THERE: dict[str, dict[str, str]] = {
+    "ECO3IOPC": {
+        "SocioeconomicStock": "loses last period's discards instead of this period's (25)",
+        "Waste": "follows from that stock (26)",
+        "EnergyReserves": "lose all energy instead of what is not renewable (38)",
+    },
+}
 # Accounting roles that do not close the accounts there: variable -> the roles that do.
-OTHER_ROLES: dict[str, dict[str, dict[str, Any]]] = {}
+OTHER_ROLES: dict[str, dict[str, dict[str, Any]]] = {
+    # There one industry, S1, pays the incomes that all industries together are paid for.
+    "IOPC": {"NationalIncome": {"Inflow": "Household", "Outflow": "IOSectors"}},
+    "ECO3IOPC": {"NationalIncome": {"Inflow": "Household", "Outflow": "IOSectors"}},
+}
 
 
 @functools.cache

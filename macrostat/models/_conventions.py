@@ -10,6 +10,15 @@ from typing import Any
 
 HYPERPARAMETERS: dict[str, dict[str, Any]] = {
     "LINEAR2D": {"timesteps_initialization": 0, "vector_sectors": []},
+    "NK3E": {"use_tqdm": False},
+    "IOPC": {
+        "sectors": ["Household", "S1", "S2", "S3", "Government", "CentralBank"],
+        "iosectors": ["S1", "S2", "S3"],
+    },
+    "ECO3IOPC": {
+        "sectors": ["Household", "S1", "S2", "S3", "Government", "CentralBank"],
+        "iosectors": ["S1", "S2", "S3"],
+    },
 }
 """Model -> hyperparameters that differ from the derived ones. By default a model records its initial
 state twice (`timesteps_initialization` is 1) and lists its sectors in the order in which its
@@ -18,6 +27,12 @@ variables name them."""
 _PC = {
     "NationalIncome": "Macroeconomy",
     "InterestEarnedOnBillsHousehold": "Household",
+    "Wealth": "Household",
+}
+_LP = {
+    "NationalIncome": "Macroeconomy",
+    "InterestOnBillsHousehold": "Household",
+    "BondCouponIncomeHousehold": "Household",
     "Wealth": "Household",
 }
 COLUMNS: dict[str, dict[str, str]] = {
@@ -34,6 +49,11 @@ COLUMNS: dict[str, dict[str, str]] = {
     "GL06PC": _PC,
     "GL06PCEX": _PC,
     "GL06PCEX2": _PC,
+    "GL06LP": _LP,
+    "GL06LP2": _LP,
+    "GL06LP3": _LP,
+    "IOPC": _PC,
+    "ECO3IOPC": _PC,
 }
 """Model -> variable -> the label of its column in tables, which users' scripts select by. By default
 it is the sector that pays a flow, holds or owes a stock, or has an index."""

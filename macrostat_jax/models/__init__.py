@@ -10,21 +10,33 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .eco3iopc import ECO3IOPC as ECO3IOPC
+    from .gl06lp import GL06LP as GL06LP
+    from .gl06lp2 import GL06LP2 as GL06LP2
+    from .gl06lp3 import GL06LP3 as GL06LP3
     from .gl06pc import GL06PC as GL06PC
     from .gl06pcex import GL06PCEX as GL06PCEX
     from .gl06pcex2 import GL06PCEX2 as GL06PCEX2
     from .gl06sim import GL06SIM as GL06SIM
     from .gl06simex import GL06SIMEX as GL06SIMEX
+    from .iopc import IOPC as IOPC
     from .linear2d import LINEAR2D as LINEAR2D
+    from .nk3e import NK3E as NK3E
+    from .pichleretal2022dio import PichlerEtAl2022DIO as PichlerEtAl2022DIO
 
 _REGISTER = {
     "LINEAR2D": "linear2d",
+    "NK3E": "nk3e",
     "GL06SIM": "gl06sim",
     "GL06SIMEX": "gl06simex",
     "GL06PC": "gl06pc",
     "GL06PCEX": "gl06pcex",
     "GL06PCEX2": "gl06pcex2",
+    "GL06LP": "gl06lp",
+    "GL06LP2": "gl06lp2",
+    "GL06LP3": "gl06lp3",
+    "IOPC": "iopc",
     "ECO3IOPC": "eco3iopc",
+    "PichlerEtAl2022DIO": "pichleretal2022dio",
 }
 """Model -> the module of this package that declares it."""
 

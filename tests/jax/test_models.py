@@ -362,7 +362,7 @@ def test_paths_of_the_published_package(name, number):
 def test_the_register():
     assert models.get("GL06SIM") is models.GL06SIM
     assert "GL06SIM" in dir(models)
-    with pytest.raises(ValueError, match=r"no model 'SIM'. There are: LINEAR2D, GL06SIM"):
+    with pytest.raises(ValueError, match=r"no model 'SIM'. There are: LINEAR2D, NK3E, GL06SIM"):
         models.get("SIM")
     with pytest.raises(AttributeError, match="no attribute 'SIM'"):
         _ = models.SIM
