@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from macrostat_jax import models
 
 PUBLISHED = Path(__file__).parent / "reference" / "published"
@@ -51,6 +53,25 @@ OTHER_ROLES: dict[str, dict[str, dict[str, Any]]] = {
 @functools.cache
 def published(name: str) -> dict[str, Any]:
     return json.loads((PUBLISHED / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def drift(name: str, number: int, variable: str) -> float:
+    """How far single precision may have carried a variable of a recorded run, absolutely.
+
+    2e-4, or in proportion what is larger than 100. Every period adds its rounding to the stocks, and
+    one that is the difference of larger ones has theirs.
+    """
+    facts = published(name)
+    paths = facts["runs"][number]["path"]
+    own = 2e-4 * max(1.0, np.max(np.abs(paths[variable])) / 100)
+    stocks = [
+        np.max(np.abs(paths[key]))
+        for key, roles in facts["variables"].items()
+        if roles and roles[0][0] in ("Asset", "Liability")
+    ]
+    is_stock = facts["variables"][variable][0][0] in ("Asset", "Liability")
+    summed = facts["timesteps"] * np.finfo("float32").eps * max(stocks) if is_stock else 0.0
+    return float(max(own, summed))
 
 
 def runs() -> list[tuple[str, int]]:

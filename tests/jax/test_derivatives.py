@@ -1,5 +1,7 @@
 """Jacobians, products, gradients and Hessians: against closed forms and against each other."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -77,6 +79,12 @@ def test_forward_equals_reverse(model, wrt):
 
 def test_finite_differences_bracket_the_exact_derivative(model):
     exact = jacobian(model, periods=20)
+    largest = max(np.max(np.abs(leaf)) for leaf in jax.tree.leaves(simulate(model, periods=20)))
+    # A variable that is the difference of larger ones has their rounding; the step moves by 0.1 %.
+    rounding = {
+        name: 1e-15 * largest / (1e-3 * np.where(np.equal(value, 0), 1.0, np.abs(value)))
+        for name, value in vars(model.params()).items()
+    }
     for method in ("central", "forward", "backward"):
         approximate = finite_differences(model, method=method, periods=20)
         for output, columns in approximate.values.items():
@@ -84,7 +92,7 @@ def test_finite_differences_bracket_the_exact_derivative(model):
                 error = np.abs(value - exact.values[output][name])
                 estimate = (approximate.errors or {})[output][name]
                 # 2: the estimate is exact only to leading order; 1e-12: differences of zeros.
-                assert np.all(error <= 2 * estimate + 1e-12), (output, name)
+                assert np.all(error <= 2 * estimate + rounding[name] + 1e-12), (output, name)
 
 
 def test_products_are_the_jacobian(model):
@@ -92,14 +100,20 @@ def test_products_are_the_jacobian(model):
     matrix = J.matrix()
     rng = np.random.default_rng(0)
     direction = rng.normal(size=matrix.shape[1])
-    names = list(model.Params.fields)
-    _, tangents = jvp(model, None, dict(zip(names, direction, strict=True)), periods=15)
+    sizes = [math.prod(field.shape) for field in model.Params.fields.values()]
+    parts = np.split(direction, np.cumsum(sizes)[:-1])
+    along = {
+        name: part.reshape(field.shape)
+        for (name, field), part in zip(model.Params.fields.items(), parts, strict=True)
+    }
+    _, tangents = jvp(model, None, along, periods=15)
     stacked = np.concatenate([np.asarray(tangents[k]).reshape(-1) for k in model.State.fields])
     np.testing.assert_allclose(stacked, matrix @ direction, rtol=1e-12, atol=1e-10)
     weights = {k: rng.normal(size=np.shape(tangents[k])) for k in model.State.fields}
     _, pulled = vjp(model, None, weights, periods=15)
     flat = np.concatenate([weights[k].reshape(-1) for k in model.State.fields])
-    np.testing.assert_allclose([pulled[k] for k in names], flat @ matrix, rtol=1e-12, atol=1e-10)
+    found = np.concatenate([np.asarray(pulled[k]).reshape(-1) for k in along])
+    np.testing.assert_allclose(found, flat @ matrix, rtol=1e-12, atol=1e-10)
 
 
 def test_gradient_is_jax_grad_and_hessian_its_jacobian():

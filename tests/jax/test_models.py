@@ -16,6 +16,7 @@ from published_cases import (
     OTHER_ROLES,
     RECORDED,
     WRONG_THERE,
+    drift,
     published,
     runs,
 )
@@ -348,14 +349,14 @@ def test_paths_of_the_published_package(name, number):
         before = np.broadcast_to(start, (first + 1, *field.shape))
         ours = np.concatenate([before, getattr(path, key)])[run.get("rows", slice(None))]
         if field.name in NEVER_SET.get(name, {}):
-            assert not np.any(theirs) and np.all(ours[first + 1 :] != 0)
+            # There may still be nothing to pay in the first period.
+            assert not np.any(theirs) and np.all(ours[first + 2 :] != 0)
             continue
         if field.name in WRONG_THERE.get(name, {}):
             continue  # a test of its own shows the difference and why
-        # Their parameters and loops are float32; the drift is documented to be up to 1.2e-4.
-        scale = max(1.0, np.max(np.abs(theirs)) / 100)
+        atol = drift(name, number, field.name)
         np.testing.assert_allclose(
-            ours, theirs, rtol=2e-5, atol=2e-4 * scale, err_msg=f"{field.name}, run {number}"
+            ours, theirs, rtol=2e-5, atol=atol, err_msg=f"{field.name}, run {number}"
         )
 
 
