@@ -348,7 +348,7 @@ def steady_state(params: Params, scenario: Scenario) -> State:
         real_final_demand=final_demand,
         prices=prices,
         consumer_price_index=consumer_price,
-        consumer_price_inflation=0.0,
+        consumer_price_inflation=jnp.zeros_like(consumer_price),
         government_price_index=government_price,
         national_income=national_income,
         interest_earned_on_bills_household=interest_households,
