@@ -56,7 +56,14 @@ CHANGES = {
     "GL06INSOUT": {"TaxRate_add": 0.01, "RealGovernmentSpending": 27.0},
     "NK3E": {"OutputShock": 1.0, "RateShock": 0.5, "a2_add": 0.1},
     "IOPC": {"GovernmentDemand": 25.0, "InterestRate": 0.035, "WageRate": 0.5},
-    "ECO3IOPC": {"GovernmentDemand": 25.0, "InterestRate": 0.035, "WageRate": 0.5},
+    "ECO3IOPC": {
+        "GovernmentDemand": 25.0,
+        "InterestRate": 0.035,
+        "WageRate": 0.5,
+        # Both are 0 otherwise, by default and off it.
+        "PropensityToConsumeIncomeTemperature_add": 0.02,
+        "CO2IntensityNonRenewableEnergyGrowth_add": 0.01,
+    },
     "PichlerEtAl2022DIO": {
         "SupplyShock": [0.1, 0.3, 0.2],
         "FearOfInfection": 0.1,
