@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 
-from macrostat_jax import Model
+from macrostat_jax import Model, simulate
 
 
 def randomly(model: Model, seed: int, size: int | None = None) -> Any:
-    """Parameters within 20 % of their defaults and within their bounds; `size` of them, or one."""
+    """Parameters within 20 % of their defaults and within their bounds; `size` of them, or one.
+
+    Of a model whose equations may have no solution, such as prices for industries that need more of
+    their goods than they make, only parameters for which they have one.
+    """
     rng = np.random.default_rng(seed)
-    values = {}
-    for key, field in model.Params.fields.items():
-        shape = field.shape if size is None else (size, *field.shape)
-        drawn = np.asarray(field.default) * rng.uniform(0.8, 1.2, shape)
-        values[key] = np.clip(drawn, *field.bounds)
-    return model.params(**values)
+
+    def draw(*lead: int) -> dict[str, np.ndarray]:
+        values = {}
+        for key, field in model.Params.fields.items():
+            drawn = np.asarray(field.default) * rng.uniform(0.8, 1.2, (*lead, *field.shape))
+            values[key] = np.clip(drawn, *field.bounds)
+        return values
+
+    if not model.solved:
+        return model.params(**draw(*(() if size is None else (size,))))
+    candidates = draw(2 * (size or 4))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # that some have none
+        path = simulate(model, model.params(**candidates), periods=1)
+    found = [np.isfinite(path[name][0]) for name in model.solved]
+    solved = np.all([values.reshape(len(values), -1).all(axis=1) for values in found], axis=0)
+    chosen = np.flatnonzero(solved)[: size or 1]
+    assert len(chosen) == (size or 1)
+    at: Any = chosen if size else chosen[0]
+    return model.params(**{key: value[at] for key, value in candidates.items()})
