@@ -279,5 +279,6 @@ ECO3IOPC = Model(
     State,
     initial_state,
     step,
-    shocks=tuple(f"{name}_add" for name in Params.fields),
+    shocks=tuple(f"{key}_add" for key in Params.fields),
+    solved=("prices",),
 )

@@ -238,6 +238,7 @@ def test_what_the_published_package_gets_wrong():
 
 def test_random_parameters_have_finite_derivatives():
     """The published package has NaN here, in reverse, from the first period on."""
+    # All 64 technologies of this seed can reproduce themselves; of a thousand, 15 cannot.
     params = randomly(ECO3IOPC, 7, size=64)
 
     def loss(params):
@@ -245,8 +246,5 @@ def test_random_parameters_have_finite_derivatives():
         return sum(jnp.sum(leaf) for leaf in jax.tree.leaves(path))
 
     gradients = jax.vmap(jax.grad(loss))(params)
-    prices = simulate(ECO3IOPC, params, periods=1).prices[0]
-    viable = np.all(np.isfinite(prices), axis=-1)
-    assert np.sum(viable) >= 48
     for name, leaf in vars(gradients).items():
-        assert np.all(np.isfinite(leaf[viable])), name
+        assert np.all(np.isfinite(leaf)), name
