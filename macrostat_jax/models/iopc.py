@@ -2,8 +2,10 @@ r"""Model IOPC: portfolio choice in an economy of three industries.
 
 Veronese Passarella (2025), *Model 3IO-PC*, in the lecture notes that go with the R code at
 github.com/marcoverpas/keynote_speech_Florence, section 2.2 (equations 13 to 19, 1.A and 5.A), on
-model PC of Godley and Lavoie (2007), *Monetary Economics*, chapter 4 (equations 4.1 to 4.11), with
-the expectations of their section 4.4. Industries buy from each other what they need to produce;
+model PC of Godley and Lavoie (2007), *Monetary Economics*, chapter 4, with the expectations of their
+section 4.4 and a propensity to consume that falls with the interest rate (4.31): model PCEX2.
+
+Industries buy from each other what they need to produce;
 prices cover the cost of that, with a markup, and of labour. Households and the government buy baskets
 of goods. What they spend becomes the income of households, who save it as money and bills.
 """
@@ -150,7 +152,9 @@ class State(Record):
         instrument="Money",
         unit="USD",
     )
-    household_bill_stock: Scalar = stock("B_h", "B_d", asset=H, instrument="Bills", unit="USD")
+    household_bill_stock: Scalar = stock(
+        "B_h", "B_d", ref="4.15", asset=H, instrument="Bills", unit="USD"
+    )
     government_bill_stock: Scalar = stock(
         "B_s",
         "B_{s,-1} + p_g g + r_{-1} B_{s,-1} - T - r_{-1} B_{CB,-1}",
@@ -175,15 +179,17 @@ class State(Record):
     disposable_income: Scalar = index(
         "YD", "Y - T + r_{-1} B_{h,-1}", ref="4.2", sector=H, unit="USD"
     )
-    expected_disposable_income: Scalar = index("YD^e", "YD_{-1}", sector=H, unit="USD")
+    expected_disposable_income: Scalar = index("YD^e", "YD_{-1}", ref="4.16", sector=H, unit="USD")
     propensity_to_consume_income: Scalar = index(
-        r"\alpha_1", r"\alpha_{10} - \alpha_{11} r_{-1}", sector=H, unit="."
+        r"\alpha_1", r"\alpha_{10} - \alpha_{11} r_{-1}", ref="4.31", sector=H, unit="."
     )
-    expected_wealth: Scalar = index("V^e", "V_{-1} + YD^e - p_c c", sector=H, unit="USD")
+    expected_wealth: Scalar = index(
+        "V^e", "V_{-1} + YD^e - p_c c", ref="4.14", sector=H, unit="USD"
+    )
     household_bill_demand: Scalar = index(
         "B_d",
         r"(\lambda_0 + \lambda_1 r) V^e - \lambda_2 YD^e",
-        ref="4.7",
+        ref="4.7E",
         sector=H,
         unit="USD",
     )
@@ -258,7 +264,7 @@ def step(prior: State, params: Params, scenario: Scenario) -> State:
     wealth = prior.wealth + disposable_income - consumption
     expected_wealth = prior.wealth + expected_income - consumption
     interest_rate = scenario.interest_rate
-    # The demand for bills per unit of expected wealth (4.7), times it: that also holds for none.
+    # The demand for bills per unit of expected wealth (4.7E), times it: that also holds for none.
     household_bills = (
         params.wealth_share_bills_constant + params.wealth_share_bills_interest_rate * interest_rate
     ) * expected_wealth - params.wealth_share_bills_income * expected_income
