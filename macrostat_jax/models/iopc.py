@@ -5,9 +5,9 @@ github.com/marcoverpas/keynote_speech_Florence, section 2.2 (equations 13 to 19,
 model PC of Godley and Lavoie (2007), *Monetary Economics*, chapter 4, with the expectations of their
 section 4.4 and a propensity to consume that falls with the interest rate (4.31): model PCEX2.
 
-Industries buy from each other what they need to produce;
-prices cover the cost of that, with a markup, and of labour. Households and the government buy baskets
-of goods. What they spend becomes the income of households, who save it as money and bills.
+Industries buy from each other what they need to produce; prices cover the cost of that, with a
+markup, and of labour. Households and the government buy baskets of goods. What they spend becomes
+the income of households, who save it as money and bills.
 """
 
 from __future__ import annotations
