@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -25,6 +26,7 @@ from bridge import to_jax, to_torch, torch_function
 from macrostat_jax import AddingUp, Model
 from macrostat_jax._compile import disk_cache
 from macrostat_jax._simulate import Inputs, Plan, _canonical_state, _parameter_paths, trajectory
+from macrostat_jax._steady import SEARCHED_PERIODS, Search, found_state
 from macrostat_jax.diff._finite import pad_to
 
 from ._packing import Setup as Setup
@@ -42,12 +44,13 @@ from ._packing import unpack as unpack
 from .core import Model as TorchModel
 from .core import Parameters, Scenarios
 from .core._dtype import output_dtype as output_dtype
+from .models._declared import in_size
 
 
 def definition_for(model: Any) -> Model:
     """The declaration that a library model runs, with the options and constraints of its `Parameters`."""
     hyper = model.parameters.hyper
-    definition: Model = model.definition
+    definition: Model = in_size(model.definition, hyper)
     definition = definition.configure(
         **{k: _hashable(hyper[k]) for k in definition.options if k in hyper}
     )
@@ -229,9 +232,11 @@ def steady_rows(setup: Setup, vector: Any, matrix: Any) -> jax.Array:
     params = definition.constrain(inputs.params)
     fixed, moving = _parameter_paths(definition, params, inputs.shocks)
 
+    search = Search(definition, SEARCHED_PERIODS)
+
     def one(moving: Any, row: Any) -> Any:
-        state = definition.steady_state(definition.Params(**fixed, **moving), row)
-        return _canonical_state(definition, state, vector.dtype)
+        # The parameters are constrained already, in every period.
+        return found_state(search, definition.Params(**fixed, **moving), row)[0]
 
     path = jax.vmap(one, axis_size=plan.periods)(moving, inputs.scenario)
     first = _flat(inputs.initial, ())
@@ -266,11 +271,29 @@ def forward(behavior: Any) -> dict[str, torch.Tensor]:
 
 
 def steady_state(behavior: Any) -> dict[str, torch.Tensor]:
-    """The theoretical steady state of every period: name -> (timesteps, n)."""
+    """The theoretical steady state of every period: name -> (timesteps, n).
+
+    In closed form where the model has one, else solved for.
+
+    Raises:
+        NotImplementedError: the model is random. RuntimeError: no period has a steady state.
+    """
     setup, vector, matrix = _behavior_inputs(behavior)
-    if setup.definition.steady_state is None:
-        raise NotImplementedError(f"{setup.definition.name} has no steady state in closed form.")
+    name = setup.definition.name
+    if setup.definition.random or setup.definition.random_start:
+        raise NotImplementedError(f"{name} is random: it has no steady state.")
     rows = program(setup).steady(vector, matrix)
+    missing = torch.isnan(rows[setup.initialization + 1 :]).any(dim=1)
+    if missing.all():
+        raise RuntimeError(f"{name}: no steady state was found in any period.")
+    if missing.any():
+        first = int(missing.nonzero()[0]) + setup.initialization + 1
+        warnings.warn(
+            f"{name}: no steady state was found in {int(missing.sum())} periods, the first of which is "
+            f"{first}; they are NaN.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
     return unpack(setup.definition, rows, output_dtype(behavior.hyper))
 
 
@@ -298,7 +321,7 @@ def step(
     behavior: Any, t: int, scenario: Mapping[str, Any], params: Mapping[str, Any] | None = None
 ) -> None:
     """One period of the library's own step, for subclasses that build on it: sets `behavior.state`."""
-    definition = behavior.definition
+    definition = definition_for(behavior)
     prior = {
         key: behavior.prior[field.name].double().reshape(field.shape)
         for key, field in definition.State.fields.items()

@@ -18,6 +18,7 @@ from ._record import index as index
 from ._record import param as param
 from ._record import stock as stock
 from ._simulate import simulate as simulate
+from ._steady import steady_state as steady_state
 from ._tables import to_pandas as to_pandas
 from ._tables import to_xarray as to_xarray
 

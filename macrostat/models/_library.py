@@ -12,6 +12,7 @@ import torch
 
 from bridge import torch_function
 from macrostat_jax import Model as Definition
+from macrostat_jax import steady_state
 
 from ..core import Behavior, Model, Parameters, Scenarios, Variables
 from ..core._dtype import output_dtype
@@ -88,7 +89,7 @@ class LibraryBehavior(Behavior):
         """Sets `self.state` to the steady state that belongs to the scenario row and parameters.
 
         Raises:
-            NotImplementedError: the model has none in closed form.
+            NotImplementedError: the model is random.
         """
         function = _steady_state(self.definition)
 
@@ -117,15 +118,16 @@ _PERIOD = ("initialize", "step", "apply_parameter_shocks")
 
 @functools.lru_cache(maxsize=256)
 def _steady_state(definition: Definition) -> Callable[..., dict[str, torch.Tensor]]:
-    closed_form = definition.steady_state
-    if closed_form is None:
-        raise NotImplementedError(f"{definition.name} has no steady state in closed form.")
+    if definition.random or definition.random_start:
+        raise NotImplementedError(f"{definition.name} is random: it has no steady state.")
 
-    def steady_state(params: Any, scenario: Any) -> dict[str, Any]:
-        state = closed_form(definition.Params(**params), definition.Scenario(**scenario))
+    def function(params: Any, scenario: Any) -> dict[str, Any]:
+        state = steady_state(
+            definition, definition.Params(**params), definition.Scenario(**scenario)
+        )
         return {key: getattr(state, key) for key in state.fields}
 
-    return torch_function(steady_state, name=f"{definition.name}_steady_state")
+    return torch_function(function, name=f"{definition.name}_steady_state")
 
 
 class LibraryModel(Model):

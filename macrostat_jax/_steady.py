@@ -1,0 +1,182 @@
+"""Steady states: the closed form of a model that has one, else solved for, with derivatives."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.core
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from . import _compile
+from ._model import Model
+from ._record import Record
+from ._simulate import Inputs, Plan, _canonical_state, float_dtype, trajectory
+
+P = TypeVar("P", bound=Record)
+X = TypeVar("X", bound=Record)
+S = TypeVar("S", bound=Record)
+
+SEARCHED_PERIODS = 1000
+MOST_STEPS = 30
+TOLERANCE = {8: 1e-11, 4: 1e-4, 2: 1e-2}
+"""By bytes of the dtype: what a step may change of a variable, relative to it where it exceeds 1."""
+
+
+class Search(NamedTuple):
+    """What a compiled search for a steady state is specialised to."""
+
+    model: Any
+    periods: int
+
+
+def steady_state(
+    model: Model[P, X, S],
+    params: P | None = None,
+    scenario: X | None = None,
+    *,
+    periods: int = SEARCHED_PERIODS,
+) -> S:
+    """The state that a period leaves as it is.
+
+    The model's closed form, where it has one. Otherwise the run from the model's initial state is
+    followed for `periods`, and Newton's method goes on from its end; derivatives, in both modes, are
+    those of the solution, not of the search. Where there is a continuum of steady states (the step
+    conserves something, a difference between two stocks, say, or a price that rests anywhere within a
+    band) it is the one to which the run leads, and so are its derivatives. The state need not be
+    stable: an economy that only ever leaves zero rests at zero.
+
+    A pure function of its array arguments, for use within `jax.jit`, `jax.grad` and `jax.vmap`.
+
+    Args:
+        model: the model; not a random one.
+        params: from `model.params(...)`; default: its defaults.
+        scenario: one value per exogenous series, for instance a row `model.scenario(...)[-1]`;
+            default: the defaults of the series.
+        periods: how long the run is followed.
+
+    Returns:
+        The model's `State`, each variable of its declared shape.
+
+    Raises:
+        ValueError: a random model, or a scenario of more than one period. RuntimeError: there is no
+            steady state, or it was not found; inside a transformation of yours it is NaN.
+    """
+    if model.random or model.random_start:
+        raise ValueError(f"{model.name} is random: its state never settles.")
+    params = model.params() if params is None else params
+    row = model.scenario(periods=1)[0] if scenario is None and model.Scenario.fields else scenario
+    row = model.Scenario() if row is None else row
+    for record, kind in ((params, model.Params), (row, model.Scenario)):
+        if not isinstance(record, kind):
+            raise TypeError(f"{model.name} expects {kind.__qualname__}, not {type(record)}.")
+    for key, field in model.Scenario.fields.items():
+        if np.shape(getattr(row, key)) not in ((), field.shape):
+            raise ValueError(
+                f"{model.name}: a steady state has one value of {key!r} of the shape {field.shape}, not "
+                f"{np.shape(getattr(row, key))}: take one period of a path, for instance scenario[-1]."
+            )
+    dtype = float_dtype(params, row)
+    params, row = _filled(params, dtype), _filled(row, dtype)
+    state, change = _compile.call(_search, Search(model, periods), params, row)
+    if not isinstance(change, jax.core.Tracer) and not np.isfinite(change):
+        raise RuntimeError(
+            f"{model.name}: no steady state was found from the state after {periods} periods. The model "
+            "may grow, cycle or diverge with these parameters; its path, from simulate, shows which."
+        )
+    return state
+
+
+def _filled(record: Any, dtype: Any) -> Any:
+    values = {
+        key: jnp.broadcast_to(jnp.asarray(getattr(record, key), dtype), field.shape)
+        for key, field in record.fields.items()
+    }
+    return type(record)(**values)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _search(search: Search, params: Any, row: Any) -> tuple[Any, Any]:
+    return found_state(search, params, row)
+
+
+def found_state(search: Search, params: Any, row: Any) -> tuple[Any, Any]:
+    """Traced code: the steady state, and what a step still changes of it (NaN if it is none)."""
+    model = search.model
+    params = model.constrain(params)
+    dtype = float_dtype(params, row)
+    if model.steady_state is not None:
+        state = _canonical_state(model, model.steady_state(params, row), dtype)
+        return state, jnp.zeros((), dtype)
+    initial = _canonical_state(model, model.initial_state(params, row), dtype)
+    for key in model.State.fields:
+        if not jnp.issubdtype(getattr(initial, key).dtype, jnp.floating):
+            raise ValueError(
+                f"{model.name}: {key!r} counts or flags: there is no Newton step for it. Give the model "
+                "a steady_state in closed form."
+            )
+    unravel = ravel_pytree(initial)[1]
+
+    def gap(x: Any, params: Any, row: Any) -> Any:
+        after = _canonical_state(model, model.step(unravel(x), params, row), dtype)
+        return ravel_pytree(after)[0] - x
+
+    def newton(x: Any, params: Any, row: Any, reached: Any) -> Any:
+        """Solves gap(x + d) = 0 to first order, and among its solutions for that of the run.
+
+        Nearby, the step conserves the w . x with w in the left null space of the gap's Jacobian A: they
+        stay what the run has `reached`. With the projection W on that space, A - W is regular, and one
+        solve meets both: as the gap lies in the range of A, (A - W) d = -gap - W (reached - x) says
+        A d = -gap and W (x + d) = W reached.
+        """
+        jacobian = jax.jacfwd(gap)(x, params, row)
+        kept = _conserved(jax.lax.stop_gradient(jacobian))
+        return x + jnp.linalg.solve(jacobian - kept, -gap(x, params, row) - kept @ (reached - x))
+
+    def change(x: Any, params: Any, row: Any) -> Any:
+        return jnp.max(jnp.abs(gap(x, params, row)) / jnp.maximum(1, jnp.abs(x)))
+
+    reached = _followed(search, params, row, initial)
+    frozen = jax.lax.stop_gradient((params, row, reached))
+    enough = TOLERANCE[jnp.finfo(dtype).bits // 8]
+
+    def goes_on(carry: Any) -> Any:
+        x, count = carry
+        return (change(x, *frozen[:2]) > enough) & (count < MOST_STEPS)
+
+    def body(carry: Any) -> Any:
+        x, count = carry
+        return newton(x, *frozen), count + 1
+
+    x, _ = jax.lax.while_loop(goes_on, body, (frozen[2], 0))
+    # A Newton step doubles the order to which its result follows the parameters: two of them from the
+    # solution give the first, second and third derivatives of the solution.
+    for _ in range(2):
+        closer = newton(x, params, row, reached)
+        # On a kink the step may have no derivative to go by, although the state rests.
+        x = jnp.where(change(closer, params, row) <= enough, closer, x)
+    left = change(x, params, row)
+    ok = jax.lax.stop_gradient(left) <= enough
+    return unravel(jnp.where(ok, x, jnp.nan)), jnp.where(ok, left, jnp.nan)
+
+
+def _followed(search: Search, params: Any, row: Any, initial: Any) -> Any:
+    """The state after `periods` periods, as a vector."""
+    constant = jax.tree.map(
+        lambda value: jnp.broadcast_to(value, (search.periods, *value.shape)), row
+    )
+    inputs = Inputs(params, constant, {}, initial, None)
+    path = trajectory(Plan(search.model, search.periods, None, True), inputs)
+    return ravel_pytree(path[-1])[0]
+
+
+def _conserved(jacobian: Any) -> Any:
+    """The projection on the left null space, (n, n)."""
+    left, sizes, _ = jnp.linalg.svd(jacobian)
+    # Absolute: against the ones that the gap has on the diagonal, whatever the units make of others.
+    least = jnp.finfo(jacobian.dtype).eps ** 0.75
+    null = jnp.where(sizes <= least, left, 0)
+    return null @ null.T
