@@ -124,7 +124,8 @@ def drift(name: str, number: int, variable: str) -> float:
     """
     facts = published(name)
     paths = facts["runs"][number]["path"]
-    own = 2e-4 * max(1.0, np.max(np.abs(paths[variable])) / 100)
+    sizes = np.abs(paths[variable])
+    own = 2e-4 * max(1.0, np.max(sizes, where=np.isfinite(sizes), initial=0.0) / 100)
     stocks = [
         np.max(np.abs(paths[key]))
         for key, roles in facts["variables"].items()

@@ -11,6 +11,10 @@ from typing import Any
 HYPERPARAMETERS: dict[str, dict[str, Any]] = {
     "LINEAR2D": {"timesteps_initialization": 0, "vector_sectors": []},
     "NK3E": {"use_tqdm": False},
+    "GL06INSOUT": {
+        "timesteps_initialization": 0,
+        "sectors": ["Household", "Firm", "Government", "CentralBank", "Bank"],
+    },
     "IOPC": {
         "sectors": ["Household", "S1", "S2", "S3", "Government", "CentralBank"],
         "iosectors": ["S1", "S2", "S3"],
@@ -35,6 +39,12 @@ _LP = {
     "BondCouponIncomeHousehold": "Household",
     "Wealth": "Household",
 }
+AXES: dict[str, dict[str, str]] = {"PichlerEtAl2022DIO": {"industry": "sector_names"}}
+"""Model -> axis -> the hyperparameter that gives its labels, or its size."""
+
+EXTENSIONS: dict[str, str] = {"PichlerEtAl2022DIO": "_pichler"}
+"""Model -> the module beside this one whose `Parameters` and `Scenarios` have methods of their own."""
+
 COLUMNS: dict[str, dict[str, str]] = {
     "GL06SIM": {
         "GovernmentSupply": "Household",
@@ -52,6 +62,7 @@ COLUMNS: dict[str, dict[str, str]] = {
     "GL06LP": _LP,
     "GL06LP2": _LP,
     "GL06LP3": _LP,
+    "GL06INSOUT": {"NominalOutput": "Firm"},
     "IOPC": _PC,
     "ECO3IOPC": _PC,
 }

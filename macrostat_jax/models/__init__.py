@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .eco3iopc import ECO3IOPC as ECO3IOPC
+    from .gl06insout import GL06INSOUT as GL06INSOUT
     from .gl06lp import GL06LP as GL06LP
     from .gl06lp2 import GL06LP2 as GL06LP2
     from .gl06lp3 import GL06LP3 as GL06LP3
@@ -34,6 +35,7 @@ _REGISTER = {
     "GL06LP": "gl06lp",
     "GL06LP2": "gl06lp2",
     "GL06LP3": "gl06lp3",
+    "GL06INSOUT": "gl06insout",
     "IOPC": "iopc",
     "ECO3IOPC": "eco3iopc",
     "PichlerEtAl2022DIO": "pichleretal2022dio",

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from model_cases import disturbed
 
 from macrostat_jax import count_compilations, models, simulate
 from macrostat_jax.diff import (
@@ -78,21 +79,26 @@ def test_forward_equals_reverse(model, wrt):
 
 
 def test_finite_differences_bracket_the_exact_derivative(model):
-    exact = jacobian(model, periods=20)
-    largest = max(np.max(np.abs(leaf)) for leaf in jax.tree.leaves(simulate(model, periods=20)))
+    scenario = disturbed(model, 20)
+    exact = jacobian(model, **scenario)
+    sizes = [np.abs(leaf) for leaf in jax.tree.leaves(simulate(model, **scenario))]
+    largest = max(np.max(size, where=np.isfinite(size), initial=0.0) for size in sizes)
     # A variable that is the difference of larger ones has their rounding; the step moves by 0.1 %.
     rounding = {
         name: 1e-15 * largest / (1e-3 * np.where(np.equal(value, 0), 1.0, np.abs(value)))
         for name, value in vars(model.params()).items()
     }
     for method in ("central", "forward", "backward"):
-        approximate = finite_differences(model, method=method, periods=20)
+        approximate = finite_differences(model, method=method, **scenario)
         for output, columns in approximate.values.items():
             for name, value in columns.items():
                 error = np.abs(value - exact.values[output][name])
                 estimate = (approximate.errors or {})[output][name]
-                # 2: the estimate is exact only to leading order; 1e-12: differences of zeros.
-                assert np.all(error <= 2 * estimate + rounding[name] + 1e-12), (output, name)
+                # 2: the estimate is exact only to leading order, and that may be 0 in one period of
+                # a path; the next order is smaller by the step. 1e-12: differences of zeros.
+                following = 0.01 * np.max(estimate, axis=0)
+                bound = 2 * estimate + following + rounding[name] + 1e-12
+                assert np.all(error <= bound), (output, name)
 
 
 def test_products_are_the_jacobian(model):
