@@ -87,13 +87,13 @@ def _size(path: Path) -> int | None:
 
 def differences(there: Any, here: Any, name: str = "") -> list[str]:
     """What differs between two designs, a line for each entry: `bounds.TaxRate: [0, 1] there, ... here`."""
-    if isinstance(there, dict) and isinstance(here, dict):
-        keys = dict.fromkeys([*here, *there])
-        missing = "nothing"
-        pairs = ((key, there.get(key, missing), here.get(key, missing)) for key in keys)
-        return [
-            line for key, a, b in pairs for line in differences(a, b, f"{name}.{key}".lstrip("."))
-        ]
+    if isinstance(there, dict) or isinstance(here, dict):
+        a, b = (side if isinstance(side, dict) else {} for side in (there, here))
+        lines = []
+        for key in dict.fromkeys([*b, *a]):
+            label = f"{name}.{key}" if name else key
+            lines += differences(a.get(key, "nothing"), b.get(key, "nothing"), label)
+        return lines
     if there == here or (there != there and here != here):
         return []
     return [f"{name}: {there} there, {here} here"]

@@ -1,0 +1,77 @@
+"""Samples of a library model: batches of its compiled simulation, as one table."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from macrostat_jax.sample import chunk_size, in_chunks
+
+from .. import _engine
+from ..core._dtype import output_dtype
+from ..diff._compiled import Point
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Runs:
+    """The runs of a library model at the points (R, d) of the parameters `names`."""
+
+    def __init__(
+        self, model: Any, scenario: int | str, names: Sequence[str], points: np.ndarray
+    ) -> None:
+        self.variables = model.variables
+        self.dtype = output_dtype(model.parameters.hyper)
+        self.point = Point.of(model, model.scenarios.find(scenario))
+        places = _engine.element_index(self.point.definition)
+        self.vectors = self.point.vector.repeat(len(points), 1)
+        self.vectors[:, [places[name] for name in names]] = torch.from_numpy(points).to(
+            self.vectors.device
+        )
+
+    def paths(self, advance: Callable[[int], Any]) -> np.ndarray:
+        """All variables as packed columns: (R, timesteps + 1, N), in the dtype of the model's results."""
+        slots = _engine.slots(self.point.definition.State).values()
+        numbers = self.point.program.setup.timesteps * sum(slot.stop - slot.start for slot in slots)
+        size = chunk_size(len(self.vectors), numbers * self.vectors.element_size())
+        found: list[np.ndarray] = []
+        for start, stop, rows in in_chunks(self._batch, len(self.vectors), size):
+            found.append(rows[:, : stop - start].to(self.dtype).transpose(0, 1).cpu().numpy())
+            advance(stop - start)
+        return np.concatenate(found)
+
+    def _batch(self, rows: np.ndarray) -> torch.Tensor:
+        return self.point.program.batch(self.vectors[torch.from_numpy(rows)], self.point.matrix)
+
+    def table(self, index: pd.Index, advance: Callable[[int], Any]) -> pd.DataFrame:
+        """The results of all runs: rows (ID, time), columns as `variables.to_pandas()` has them."""
+        import pandas as pd
+
+        paths = self.paths(advance)
+        # A run whose values are the numbers of their columns says which column goes where.
+        count = paths.shape[-1]
+        numbers = torch.arange(count, dtype=torch.float64).expand(paths.shape[1], count)
+        pattern = self._frame(numbers, torch.float64)
+        order = pattern.iloc[0].to_numpy().astype(int)
+        values = paths.reshape(-1, count)
+        if not np.array_equal(order, np.arange(count)):
+            values = values[:, order]
+        rows = pd.MultiIndex.from_product(
+            [index, pattern.index], names=["ID", *pattern.index.names]
+        )
+        return pd.DataFrame(values, index=rows, columns=pattern.columns)
+
+    def frames(self, advance: Callable[[int], Any]) -> Iterator[pd.DataFrame]:
+        """The results run by run, as `variables.to_pandas()` gives them."""
+        for path in self.paths(advance):
+            yield self._frame(torch.from_numpy(path), self.dtype)
+
+    def _frame(self, rows: torch.Tensor, dtype: torch.dtype) -> pd.DataFrame:
+        twin = copy.copy(self.variables)
+        twin.set_timeseries(_engine.unpack(self.point.definition, rows, dtype))
+        return twin.to_pandas()
