@@ -287,21 +287,34 @@ def test_liquidity_preference_moves_the_long_rate():
     np.testing.assert_allclose(price[50:53] / price[49], [1, 0.98, 0.98**2], rtol=1e-14)
 
 
+def after_a_change_of_propensity(model, change, **values):
+    """From the steady state: the path, and by how much income differs in the end."""
+    start = rest(model)
+    path = simulate(
+        model,
+        model.params(**values),
+        model.scenario(periods=400),
+        shocks=model.shocks(propensity_to_consume_income_add=change, periods=400),
+        initial=start,
+    )
+    return path, path.national_income[-1] - start.national_income
+
+
 def test_the_fall_of_income_is_for_ever_where_the_government_cuts_its_spending():
-    ends = {}
-    for model, more in ((LP2, {}), (LP3, {"fiscal_adjustment_speed": 1.0})):
-        shocks = model.shocks(propensity_to_consume_income_add=-0.1, periods=400)
-        path = simulate(
-            model,
-            model.params(**more),
-            model.scenario(periods=400),
-            shocks=shocks,
-            initial=rest(model),
-        )
-        ends[model.name] = path.national_income[-1] - rest(model).national_income
     # More is saved, so there is more wealth to spend in the end: less income only on the way.
-    assert ends["GL06LP2"] > 1
-    assert ends["GL06LP3"] < -5
+    assert after_a_change_of_propensity(LP2, -0.1)[1] > 1
+    assert after_a_change_of_propensity(LP3, -0.1, fiscal_adjustment_speed=1.0)[1] < -5
+
+
+def test_a_large_surplus_is_spent():
+    path, more_income = after_a_change_of_propensity(LP3, 0.1, fiscal_adjustment_speed=1.0)
+    borrowed = np.asarray(path.public_sector_borrowing_requirement)[:-1]
+    large = borrowed / np.asarray(path.national_income)[:-1] < -0.03
+    assert np.any(large)
+    spending = np.asarray(path.consumption_government)
+    spent = spending[1:] - spending[:-1]
+    np.testing.assert_allclose(spent, np.where(large, -borrowed, 0), rtol=1e-12, atol=1e-12)
+    assert more_income > 5
 
 
 def test_rounded_switches_are_as_near_as_they_say():
