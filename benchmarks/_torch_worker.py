@@ -1,6 +1,6 @@
 """One process of the documented torch API, run by the peer's Python and by ours. No JAX in here.
 
-Usage: _torch_worker.py warm|cold|native MODEL [BUDGET]
+Usage: _torch_worker.py warm|cold|native|sample MODEL [BUDGET]
 """
 
 from __future__ import annotations
@@ -94,10 +94,33 @@ def native(name: str, budget: float) -> dict[str, Any]:
     return figures
 
 
+def sample(name: str, budget: float) -> dict[str, Any]:
+    """256 simulations over the free parameters, from points to CSV files in a new folder."""
+    import pandas as pd
+
+    from macrostat.models import get_model
+    from macrostat.sample import SobolSampler
+
+    model: Any = get_model(name)()
+    folders: list[str] = []
+
+    def call(workers: int) -> None:
+        folders.append(f"samples_{len(folders)}")
+        arguments = {"output_folder": folders[-1], "cpu_count": workers}
+        SobolSampler(model, sample_power=8, **arguments).sample()
+
+    # The peer starts processes: it is timed with one and with one per core, and the faster counts.
+    figures: dict[str, Any] = {"sample_first": clock(partial(call, 1))}
+    times = [lap(partial(call, workers), budget) for workers in sorted({1, os.cpu_count() or 1})]
+    table = pd.read_csv(f"{folders[0]}/outputs_0.csv", header=[0, 1], index_col=[0, 1])
+    means = {".".join(column): float(mean) for column, mean in table.mean().items()}  # pyright: ignore
+    return figures | {"sample": min(times), "means": means}
+
+
 if __name__ == "__main__":
     task, name, *rest = sys.argv[1:]
     budget = float(rest[0]) if rest else 1.0
-    figures = {"warm": warm, "cold": cold, "native": native}[task](name, budget)
+    figures = {"warm": warm, "cold": cold, "native": native, "sample": sample}[task](name, budget)
     import macrostat
 
     answer({"package": str(macrostat.__file__), **figures})
