@@ -263,6 +263,15 @@ def versus(
     )
 
 
+def check_packages(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """Each side ran its own package, and not the other's."""
+    here = str(HERE.parent)
+    for name, results in found.items():
+        for result in results:
+            if result["package"].startswith(here) is (name == "peer"):
+                raise SystemExit(f"{name} ran the package {result['package']}.")
+
+
 def growth(sizes: Sequence[float], values: Sequence[float]) -> float:
     """The exponent k of values ~ sizes^k between the first and the last."""
     return math.log(values[-1] / values[0]) / math.log(sizes[-1] / sizes[0])

@@ -21,6 +21,7 @@ from _harness import (
     Report,
     Row,
     Variant,
+    check_packages,
     interleave,
     interpreter,
     options,
@@ -54,7 +55,7 @@ def warm_rows(model: str, peer: Interpreter, ours: list[Variant], given: Any) ->
         env = one.environment()
         jobs[one.label] = partial(run_worker, one.python, env, WORKER, "warm", model, given.budget)
     found = interleave(jobs, given.processes)
-    _check_packages(found)
+    check_packages(found)
     rows = []
     for one in ours:
         for key, title in TITLES.items():
@@ -66,15 +67,6 @@ def warm_rows(model: str, peer: Interpreter, ours: list[Variant], given: Any) ->
             )
         rows.append(_agreement(one.label, found["peer"][0], found[one.label][0]))
     return rows
-
-
-def _check_packages(found: dict[str, list[dict[str, Any]]]) -> None:
-    """Each side ran its own package, and not the other's."""
-    here = str(Path(__file__).resolve().parents[1])
-    for name, results in found.items():
-        for result in results:
-            if result["package"].startswith(here) is (name == "peer"):
-                raise SystemExit(f"{name} ran the package {result['package']}.")
 
 
 def _agreement(label: str, peer: dict[str, Any], ours: dict[str, Any]) -> Row:

@@ -1,0 +1,9 @@
+"""Fitting parameters to data, and how well the data identify them."""
+
+from ._identifiability import Identifiability as Identifiability
+from ._identifiability import identifiability as identifiability
+from ._levenberg_marquardt import Iteration as Iteration
+from ._levenberg_marquardt import LeastSquares as LeastSquares
+from ._levenberg_marquardt import levenberg_marquardt as levenberg_marquardt
+from ._region import LinearConstraint as LinearConstraint
+from ._region import Region as Region
