@@ -21,7 +21,7 @@ X = TypeVar("X", bound=Record)
 S = TypeVar("S", bound=Record)
 
 SEARCHED_PERIODS = 1000
-MOST_STEPS = 30
+MOST_STEPS, MORE_PERIODS = 30, 100
 TOLERANCE = {8: 1e-11, 4: 1e-4, 2: 1e-2}
 """By bytes of the dtype: what a step may change of a variable, relative to it where it exceeds 1."""
 
@@ -119,10 +119,16 @@ def found_state(search: Search, params: Any, row: Any) -> tuple[Any, Any]:
                 "a steady_state in closed form."
             )
     unravel = ravel_pytree(initial)[1]
+    reached = _followed(search, params, row, initial)
+    # A limit that does not bind may be infinite, and rests so: it takes no part in the search.
+    finite = jax.lax.stop_gradient(~jnp.isinf(reached))
+    infinite = jax.lax.stop_gradient(jnp.where(finite, 0, reached))
+    reached = jnp.where(finite, reached, 0)
 
     def gap(x: Any, params: Any, row: Any) -> Any:
-        after = _canonical_state(model, model.step(unravel(x), params, row), dtype)
-        return ravel_pytree(after)[0] - x
+        prior = unravel(jnp.where(finite, x, infinite))
+        after = _canonical_state(model, model.step(prior, params, row), dtype)
+        return jnp.where(finite, ravel_pytree(after)[0], 0) - x
 
     def newton(x: Any, params: Any, row: Any, reached: Any) -> Any:
         """Solves gap(x + d) = 0 to first order, and among its solutions for that of the run.
@@ -132,34 +138,47 @@ def found_state(search: Search, params: Any, row: Any) -> tuple[Any, Any]:
         solve meets both: as the gap lies in the range of A, (A - W) d = -gap - W (reached - x) says
         A d = -gap and W (x + d) = W reached.
         """
-        jacobian = jax.jacfwd(gap)(x, params, row)
+
+        def twice(x: Any) -> Any:
+            value = gap(x, params, row)
+            return value, value
+
+        jacobian, value = jax.jacfwd(twice, has_aux=True)(x)
         kept = _conserved(jax.lax.stop_gradient(jacobian))
-        return x + jnp.linalg.solve(jacobian - kept, -gap(x, params, row) - kept @ (reached - x))
+        return x + jnp.linalg.solve(jacobian - kept, -value - kept @ (reached - x))
 
     def change(x: Any, params: Any, row: Any) -> Any:
         return jnp.max(jnp.abs(gap(x, params, row)) / jnp.maximum(1, jnp.abs(x)))
 
-    reached = _followed(search, params, row, initial)
     frozen = jax.lax.stop_gradient((params, row, reached))
     enough = TOLERANCE[jnp.finfo(dtype).bits // 8]
 
     def goes_on(carry: Any) -> Any:
-        x, count = carry
-        return (change(x, *frozen[:2]) > enough) & (count < MOST_STEPS)
+        _, left, count = carry
+        return (left > enough) & (count < MOST_STEPS)
 
     def body(carry: Any) -> Any:
-        x, count = carry
-        return newton(x, *frozen), count + 1
+        x, left, count = carry
+        closer = newton(x, *frozen)
+        # Between kinks Newton's method may go astray: the model itself then goes on for a while.
+        x = jax.lax.cond(change(closer, *frozen[:2]) < left, lambda: closer, lambda: followed_on(x))
+        return x, change(x, *frozen[:2]), count + 1
 
-    x, _ = jax.lax.while_loop(goes_on, body, (frozen[2], 0))
+    def followed_on(x: Any) -> Any:
+        return jax.lax.fori_loop(0, MORE_PERIODS, lambda _, x: x + gap(x, *frozen[:2]), x)
+
+    # The loops keep the program small: a step is large, and here are few copies of it.
+    first = (frozen[2], change(frozen[2], *frozen[:2]), 0)
+    x, left, _ = jax.lax.while_loop(goes_on, body, first)
     # A Newton step doubles the order to which its result follows the parameters: two of them from the
     # solution give the first, second and third derivatives of the solution.
-    for _ in range(2):
-        closer = newton(x, params, row, reached)
-        # On a kink the step may have no derivative to go by, although the state rests.
-        x = jnp.where(change(closer, params, row) <= enough, closer, x)
-    left = change(x, params, row)
+    closer, _ = jax.lax.scan(lambda x, _: (newton(x, params, row, reached), None), x, length=2)
+    left_closer = change(closer, params, row)
+    # On a kink the step may have no derivative to go by, although the state rests.
+    better = jax.lax.stop_gradient(left_closer) <= enough
+    x, left = jnp.where(better, closer, x), jnp.where(better, left_closer, left)
     ok = jax.lax.stop_gradient(left) <= enough
+    x = jnp.where(finite, x, infinite)
     return unravel(jnp.where(ok, x, jnp.nan)), jnp.where(ok, left, jnp.nan)
 
 
