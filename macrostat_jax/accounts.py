@@ -73,7 +73,7 @@ def holdings(model: Model) -> list[Entry]:
     return entries
 
 
-def _claims(model: Model) -> list[Entry]:
+def claims(model: Model) -> list[Entry]:
     """The holdings that somebody owes to somebody: neither net worth nor tangible assets.
 
     A stock of machines is nobody's liability. It is bought with a flow, so its change is no further
@@ -87,7 +87,7 @@ def _claims(model: Model) -> list[Entry]:
 
 def interest(model: Model) -> list[Entry]:
     """What stocks pay in a period: +1 for those who held them before, -1 for those who owed them."""
-    bearing = [entry for entry in _claims(model) if entry.field.interest != ""]
+    bearing = [entry for entry in claims(model) if entry.field.interest != ""]
     return [entry._replace(row=f"Interest on {entry.row}") for entry in bearing]
 
 
@@ -131,8 +131,8 @@ def transaction_matrix(
     Raises:
         TypeError: `state` without `prior`.
     """
-    flows, paid, claims = payments(model), interest(model), _claims(model)
-    changes = [e._replace(row=f"Change in {e.row}", sign=-e.sign) for e in claims]
+    flows, paid, owed = payments(model), interest(model), claims(model)
+    changes = [e._replace(row=f"Change in {e.row}", sign=-e.sign) for e in owed]
     entries = [*flows, *paid, *changes]
     if state is None and prior is None:
         rows = {entry.row for entry in entries}
@@ -177,9 +177,9 @@ def residuals(
         - `"Net worth Household"`: assets less liabilities less net worth, where it is declared.
     """
     sums: dict[str, list[tuple[int, Any]]] = {}
-    claims = _claims(model)
-    for entry in claims:
-        if len({other.field.key for other in claims if other.row == entry.row}) > 1:
+    owed = claims(model)
+    for entry in owed:
+        if len({other.field.key for other in owed if other.row == entry.row}) > 1:
             sums.setdefault(f"Instrument {entry.row}", []).append(
                 (entry.sign, _total(entry.field, path))
             )
@@ -190,7 +190,7 @@ def residuals(
     for entry in interest(model):
         value = _interest(entry.field, _before(entry.field, path, initial))
         sums.setdefault(f"Sector {entry.sector}", []).append((entry.sign, value))
-    for entry in claims:
+    for entry in owed:
         change = _change(entry.field, path, initial)
         sums.setdefault(f"Sector {entry.sector}", []).append((-entry.sign, change))
     sheet = holdings(model)

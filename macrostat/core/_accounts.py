@@ -28,6 +28,10 @@ class Entry(NamedTuple):
     """The row it belongs to: a stock's name without its holder, a flow's whole name."""
     price: tuple[str, str] | None = None
     """Name and notation of the variable that is the price of a unit of a stock."""
+    rate: tuple[str, str] | float | None = None
+    """Of interest on a stock: the rate, by name and notation, or what a unit pays."""
+    tangible: bool = False
+    """A stock that nobody owes: it is bought with a flow, not paid for by its change."""
 
 
 class Cell(NamedTuple):
@@ -36,6 +40,7 @@ class Cell(NamedTuple):
     notation: str
     price: tuple[str, str] | None = None
     change: bool = False
+    rate: tuple[str, str] | float | None = None
 
 
 class Rows(NamedTuple):
@@ -129,9 +134,11 @@ def transaction_matrix(found: list[Entry], sectors: list[str]) -> Table:
     for entry in found:
         if entry.kind in FLOWS:
             sign = "+" if entry.kind == "inflow" else "-"
-            _put(items, entry.item, entry.account, Cell(sign, entry.variable, entry.notation))
+            cell = Cell(sign, entry.variable, entry.notation, rate=entry.rate)
+            _put(items, entry.item, entry.account, cell)
     for entry in found:
-        if entry.kind in STOCKS and "wealth" not in entry.variable.lower():
+        wealth = "wealth" in entry.variable.lower()
+        if entry.kind in STOCKS and not wealth and not entry.tangible:
             sign = "-" if entry.kind == "asset" else "+"
             cell = Cell(sign, entry.variable, entry.notation, entry.price, change=True)
             _put(items, f"Change in {entry.item}", entry.account, cell)
@@ -183,6 +190,10 @@ def in_symbols(
 def _symbols(cells: list[Cell], before: str, after: str) -> str:
     text = ""
     for cell in cells:
+        if cell.rate is not None:  # on what there was a period before
+            rate = cell.rate[1] if isinstance(cell.rate, tuple) else f"{cell.rate:g}"
+            text += cell.sign + rf"{rate}\cdot {cell.notation}".replace("(t)", "(t-1)")
+            continue
         price = rf"{cell.price[1]}\cdot " if cell.price else ""
         text += cell.sign + price + (r"\Delta " if cell.change else "") + cell.notation
     return f"{before}{text}{after}" if text else ""
@@ -193,6 +204,9 @@ def in_numbers(table: Table, rows: Rows, spaced: bool, *, total_row: bool = Fals
 
     def number(cell: Cell) -> float:
         value = rows.now[cell.variable]
+        if cell.rate is not None:
+            rate = rows.before[cell.rate[0]] if isinstance(cell.rate, tuple) else cell.rate
+            value = rate * rows.before[cell.variable]
         value = value - rows.before[cell.variable] if cell.change else value
         value = value * rows.now[cell.price[0]] if cell.price else value
         return float(value.sum()) if cell.sign == "+" else -float(value.sum())

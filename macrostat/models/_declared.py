@@ -239,7 +239,24 @@ class LibraryVariables(Variables):
                 info = {field.name: {**self.info.get(field.name, {}), **row}}
                 for entry in _accounts.entries(info, ()):
                     found.append(entry._replace(item=f"{field.name}Received"))
-        return found
+        owed = {entry.field.name for entry in accounts.claims(self.definition)}
+        found = [e._replace(tangible=e.kind == "asset" and e.variable not in owed) for e in found]
+        return found + [self._interest(entry) for entry in accounts.interest(self.definition)]
+
+    def _interest(self, entry: accounts.Entry) -> _accounts.Entry:
+        """Interest that is no variable: a rate of last period on a stock of last period."""
+        field, fields = entry.field, self.definition.State.fields
+        rate: Any = field.interest
+        if isinstance(rate, str):
+            rate = (fields[rate].name, _notation(fields[rate].symbol))
+        return _accounts.Entry(
+            field.name,
+            _notation(field.symbol),
+            "inflow" if entry.sign > 0 else "outflow",
+            entry.column,
+            "".join(word[:1].upper() + word[1:] for word in entry.row.split()),
+            rate=rate,
+        )
 
     def _record(self) -> Any:
         """The results as the declared record; None where variables were added or left out."""

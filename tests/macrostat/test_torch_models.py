@@ -373,6 +373,28 @@ def test_health_notices_what_is_wrong(caplog: pytest.LogCaptureFixture):
     assert "Instrument Bills does not sum to zero" in caplog.text
 
 
+@pytest.mark.parametrize("name", register.names())
+def test_every_sector_pays_what_it_gets(name: str):
+    """With interest that is no variable, and without the goods that nobody owes."""
+    model = get_model(name)(hyperparameters={"timesteps": 12, "dtype": torch.float64})
+    model.simulate()
+    matrix = model.variables.transaction_matrix_actual(timestep=11)
+    totals = matrix.loc["Total"].groupby(level=0).sum() if len(matrix) else np.zeros(1)
+    assert np.allclose(totals, 0, atol=1e-9 * max(1.0, float(np.abs(matrix.to_numpy()).max())))
+
+
+def test_interest_that_is_no_variable():
+    model = get_model("GL06INSOUT")(hyperparameters={"timesteps": 12, "dtype": torch.float64})
+    path = model.simulate()
+    paid = model.variables.transaction_matrix_actual(timestep=9).loc["InterestOnBills"]
+    expected = path["BillRate"][8] * path["BillsHousehold"][8]
+    assert paid["Household", "Current"] == pytest.approx(expected.item(), rel=1e-14)
+    assert paid["Total", ""] == pytest.approx(0, abs=1e-12)
+    symbols = model.variables.transaction_matrix_theoretical("latex")
+    assert symbols.loc["InterestOnBills"]["Bank", "Current"] == r"$+r_b(t-1)\cdot B_b(t-1)$"
+    assert symbols.loc["InterestOnBonds"]["Government", "Current"] == r"$-1\cdot BL_s(t-1)$"
+
+
 def test_accounts_close():
     model = get_model("GL06PC")()
     model.simulate()
