@@ -14,16 +14,16 @@ def progress(total: int, label: str, *, show: bool = True, done: int = 0) -> Ite
 
     Without tqdm, a line on standard error says how to get the bar.
     """
-    bar: Any = None
+    tqdm: Any = None
     if show:
         try:
             from tqdm import tqdm
         except ImportError:
             print(f"{label}: a progress bar needs tqdm: pip install tqdm", file=sys.stderr)
-        else:
-            bar = tqdm(total=total, desc=label, initial=done)
-    try:
-        yield (lambda n=1: None) if bar is None else bar.update
-    finally:
-        if bar is not None:
-            bar.close()
+    if tqdm is None:
+        yield lambda n=1: None
+        return
+    with tqdm(total=total, desc=label) as bar:
+        if done:
+            bar.update(done)
+        yield bar.update

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from numbers import Real
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 
+from macrostat_jax._progress import progress
 from macrostat_jax.diff._kinks import kinks
 from macrostat_jax.diff._stencil import Stencil
 
@@ -179,13 +178,14 @@ class JacobianNumerical(JacobianBase):
         return Differences(values, error, kink, eps)
 
     def _losses(
-        self, loss_fn: LossFn, runs: _Runs, progress: bool
+        self, loss_fn: LossFn, runs: _Runs, shown: bool
     ) -> tuple[np.ndarray, np.ndarray, float]:
         """The losses (R, *loss shape) of runs, how far rounding may have moved each, and their unit."""
 
         def evaluated(dtype: torch.dtype) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
             losses, moves = [], []
-            with _progress(len(runs.points) if progress else 0) as tick, torch.no_grad():
+            bar = progress(len(runs.points), "Numerical Jacobian", show=shown)
+            with bar as tick, torch.no_grad():
                 for outputs in self._outputs(runs, dtype):
                     # A loss may round float64 outputs by itself: its own dtype tells. Copies, because
                     # it may write into what it is given.
@@ -271,18 +271,3 @@ def _jittered(outputs: dict[str, torch.Tensor], size: float, seed: int) -> dict[
         signs = torch.randint(0, 2, path.shape, generator=generator).to(path) * 2 - 1
         found[name] = path + size * path * signs
     return found
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[], Any]]:
-    if not total:
-        yield lambda: None
-        return
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        print("progress_bar needs tqdm: pip install tqdm", file=sys.stderr)
-        yield lambda: None
-        return
-    with tqdm(total=total, desc="Numerical Jacobian") as bar:
-        yield bar.update

@@ -327,15 +327,18 @@ def test_progress_counts_runs(monkeypatch, capsys):
     made = []
 
     class Bar:
-        def __init__(self, total, desc, initial):
-            self.at, self.total, self.open = initial, total, True
+        def __init__(self, total, desc):
+            self.at, self.total, self.open = 0, total, True
             made.append(self)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            self.open = False
 
         def update(self, n):
             self.at += n
-
-        def close(self):
-            self.open = False
 
     monkeypatch.setitem(sys.modules, "tqdm", types.SimpleNamespace(tqdm=Bar))
     design = sample.random(TOY, 50, {"rate": (0.1, 0.9)})
