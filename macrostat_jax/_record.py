@@ -79,6 +79,7 @@ class Field:
     interest: str | float = ""
     sector: str = ""
     received_from: Account | None = None
+    unlimited: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -154,6 +155,7 @@ def index(
     equation: str = "",
     *,
     sector: str = "Macroeconomy",
+    unlimited: bool = False,
     unit: str = "",
     shape: Any = (),
     ref: str = "",
@@ -162,7 +164,8 @@ def index(
     """A variable without a place in the accounts: a rate, an expectation, a demand of `sector`.
 
     `equation` is the right-hand side in LaTeX, in the declared symbols; lags are written
-    `H_{h,-1}` or `r_{-1}`.
+    `H_{h,-1}` or `r_{-1}`. `unlimited` says that infinity is one of its values: a capacity that
+    nothing limits.
     """
     return Field(
         "index",
@@ -173,6 +176,7 @@ def index(
         ref=ref,
         axes=_axes(shape),
         sector=sector,
+        unlimited=unlimited,
     )
 
 

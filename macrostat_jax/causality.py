@@ -10,10 +10,13 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
-from typing import Any
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Literal
 
 import jax
-from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+from jax.extend.core import ClosedJaxpr, Jaxpr
+from jax.extend.core import Literal as JaxprLiteral
 
 from ._model import Model, abstract_inputs
 from ._record import Field
@@ -32,28 +35,103 @@ def dependencies(model: Model) -> dict[str, Sources]:
     Returns:
         Variable -> inputs; both by the fields' own names.
     """
-    inputs = abstract_inputs(model)
-    records = (("prior", model.State), ("params", model.Params), ("scenario", model.Scenario))
-    names = [f"{prefix}.{key}" for prefix, kind in records for key in kind.fields]
-    names += ["key"] * (len(inputs) - len(records))
-    traced = jax.make_jaxpr(model.step)(*inputs)
+    names, traced = _traced(model)
     outputs = _follow(traced.jaxpr, [frozenset({name}) for name in names])
     return dict(zip(model.State.fields, outputs, strict=True))
 
 
-def _follow(jaxpr: Jaxpr, inputs: list[Sources]) -> list[Sources]:
-    """The sources of the outputs of `jaxpr`, given those of its inputs."""
+def _traced(model: Model) -> tuple[list[str], ClosedJaxpr]:
+    """The names of the step's inputs, and its trace."""
+    inputs = abstract_inputs(model)
+    records = (("prior", model.State), ("params", model.Params), ("scenario", model.Scenario))
+    names = [f"{prefix}.{key}" for prefix, kind in records for key in kind.fields]
+    names += ["key"] * (len(inputs) - len(records))
+    return names, jax.make_jaxpr(model.step)(*inputs)
+
+
+def direct_dependencies(
+    model: Model, by: Literal["code", "equations"] = "code"
+) -> dict[str, Sources]:
+    """What each variable is computed from immediately: inputs, and variables of the same period.
+
+    Args:
+        model: the model.
+        by: `"code"` follows the trace of the step, back to inputs and to values that are variables
+            themselves (of several that are one and the same value, the others depend on the one
+            declared first); nothing in it is circular, since a step computes one thing after the
+            other. `"equations"` reads the declared equations, which may be: what they determine
+            together. A variable without an equation counts as what its code says.
+
+    Returns:
+        Variable -> inputs, named as in `dependencies`, and variables, as `"now.wealth"`; by the
+        fields' own names.
+
+    Raises:
+        ValueError: `by` is neither.
+    """
+    if by not in ("code", "equations"):
+        raise ValueError(f"by must be 'code' or 'equations', not {by!r}.")
+    code = _direct(model)
+    if by == "code":
+        return code
+    symbols = _symbols(model)
+    return {
+        key: frozenset(_names(field, symbols)[0]) if field.equation else code[key]
+        for key, field in model.State.fields.items()
+    }
+
+
+def _direct(model: Model) -> dict[str, Sources]:
+    names, traced = _traced(model)
+    keys = list(model.State.fields)
+    owners: dict[Any, str] = {}
+    for key, atom in zip(keys, traced.jaxpr.outvars, strict=True):
+        if not isinstance(atom, JaxprLiteral) and atom not in traced.jaxpr.invars:
+            owners.setdefault(atom, key)
+    found: dict[str, Sources] = {}
+    outputs = _follow(traced.jaxpr, [frozenset({name}) for name in names], owners, found)
+    return {key: found.get(key, out) for key, out in zip(keys, outputs, strict=True)}
+
+
+def _follow(
+    jaxpr: Jaxpr,
+    inputs: list[Sources],
+    owners: Mapping[Any, str] = MappingProxyType({}),
+    found: dict[str, Sources] | None = None,
+) -> list[Sources]:
+    """The sources of the outputs of `jaxpr`, given those of its inputs.
+
+    A value in `owners` is a variable: its sources go to `found`, and what uses it has it as source.
+    """
     known = dict(zip(jaxpr.invars, inputs, strict=True))
 
     def sources(atom: Any) -> Sources:
         # Constants of the trace are not among the inputs: nothing reaches them.
-        return frozenset() if isinstance(atom, Literal) else known.get(atom, frozenset())
+        return frozenset() if isinstance(atom, JaxprLiteral) else known.get(atom, frozenset())
 
     for equation in jaxpr.eqns:
         arguments = [sources(atom) for atom in equation.invars]
-        results = _through(equation, arguments)
+        mine = {var: owners[var] for var in equation.outvars if var in owners}
+        inner = _called(equation) if mine else None
+        if inner is None:
+            results = _through(equation, arguments)
+        else:  # variables may be made, and used for others, within a call
+            results = _follow(inner, arguments, _within(inner, equation, mine), found)
+        for at, var in enumerate(equation.outvars):
+            if found is not None and var in mine:
+                found.setdefault(mine[var], results[at])
+                results[at] = frozenset({f"now.{mine[var]}"})
         known.update(zip(equation.outvars, results, strict=True))
     return [sources(atom) for atom in jaxpr.outvars]
+
+
+def _within(inner: Jaxpr, equation: Any, owners: Mapping[Any, str]) -> dict[Any, str]:
+    """The values inside a call that are variables outside of it."""
+    found: dict[Any, str] = {}
+    for atom, var in zip(inner.outvars, equation.outvars, strict=True):
+        if var in owners and not isinstance(atom, JaxprLiteral) and atom not in inner.invars:
+            found.setdefault(atom, owners[var])
+    return found
 
 
 def _through(equation: Any, arguments: list[Sources]) -> list[Sources]:
@@ -157,13 +235,13 @@ def equation_mismatches(model: Model) -> list[Mismatch]:
     r"""Where the declared equations and the step disagree about what depends on what.
 
     An equation names variables of the same period by their symbols (`H_h`), of the period before
-    with a lag (`H_{h,-1}`, `r_{-1}`), and parameters and exogenous series by theirs; `\Delta H_h`
-    stands for both periods. The indices of vectors and matrices, declared as `x_i` and `a_{i,j}`, may
-    have any of the names i, j and k: `\sum_j a_{i,j} x_j`. Names are followed through the equations
-    of the same period, in circles too, to the inputs of the step; those must be the inputs that the
-    code uses. A variable without an equation counts as what its code says. What is compared is what
-    depends on what: an equation with a wrong sign, or with one of two variables that have the same
-    inputs, passes.
+    with a lag (`H_{h,-1}`, `r_{-1}`, or `x_{t-1}` where the symbol is `x_t`), and parameters and
+    exogenous series by theirs; `\Delta H_h` stands for both periods. The indices of vectors and
+    matrices, declared as `x_i` and `a_{i,j}`, may have any of the names i, j and k: `\sum_j a_{i,j}
+    x_j`. Names are followed through the equations of the same period, in circles too, to the inputs
+    of the step; those must be the inputs that the code uses. A variable without an equation counts
+    as what its code says. What is compared is what depends on what: an equation with a wrong sign, or
+    with one of two variables that have the same inputs, passes.
 
     Returns:
         The mismatches, one per variable at most; empty where the declaration is right.
@@ -281,6 +359,8 @@ def _spellings(symbol: str, lagged: bool) -> set[Tokens]:
             return set()
         if sub[-2:-1] == ("-",) and sub[-1].isdigit():  # a variable that is a lag itself
             sub = (*sub[:-1], str(int(sub[-1]) + 1))
+        elif sub == ("t",) or sub[-2:] == (",", "t"):  # a symbol that says its time
+            sub = (*sub, "-", "1")
         else:
             sub = (*sub, ",", "-", "1") if sub else ("-", "1")
     elif body == tokens:

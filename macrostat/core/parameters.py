@@ -73,11 +73,12 @@ class Parameters:
         # Copies, because a subclass may hand out dicts that it keeps.
         self.values: dict[str, dict[str, Any]] = copy.deepcopy(self.get_default_parameters())
         self.hyper: dict[str, Any] = copy.deepcopy(self.get_default_hyperparameters())
-        self.data: dict[str, dict[str, Any]] = copy.deepcopy(self.get_default_data_parameters())
         self._resolver: tuple[Any, ConstraintResolver] | None = None
         self._needed_bounds = set(self.values)
         self._take_values(parameters or {}, bounds or {})
         self.update_hyper(hyperparameters or {})
+        # After the hyperparameters, which may say how many sectors the data are of.
+        self.data: dict[str, dict[str, Any]] = copy.deepcopy(self.get_default_data_parameters())
         for name, entry in (data_parameters or {}).items():
             require(name, self.data, "data parameter")
             self.data[name].update(entry if isinstance(entry, Mapping) else {"value": entry})

@@ -281,7 +281,13 @@ class Variables:
         return not worst
 
     def _is_finite(self) -> bool:
-        bad = [k for k, v in self.gather_timeseries().items() if not bool(torch.isfinite(v).all())]
+        def is_wrong(name: str) -> Any:
+            # An "unlimited" variable may be infinite, and no other.
+            unlimited = self.info.get(name, {}).get("unlimited", False)
+            return torch.isnan if unlimited else lambda values: ~torch.isfinite(values)
+
+        series = self.gather_timeseries()
+        bad = [name for name, path in series.items() if bool(is_wrong(name)(path).any())]
         for name in bad:
             logger.warning("%r is not finite everywhere.", name)
         return not bad

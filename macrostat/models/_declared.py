@@ -21,7 +21,7 @@ from macrostat_jax import Model as Definition
 from .._packing import scalar_names
 from ..core import LinearConstraint, Parameters, Scenarios, Variables, _accounts
 from ..core._dtype import output_dtype
-from ._conventions import COLUMNS, HYPERPARAMETERS
+from ._conventions import AXES, COLUMNS, HYPERPARAMETERS
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +31,12 @@ SECTOR = "sector"
 
 def _over_sectors(field: Field) -> bool:
     return bool(field.axes) and all(axis.name == SECTOR and axis.labels for axis in field.axes)
+
+
+def in_size(definition: Definition, hyper: Mapping[str, Any]) -> Definition:
+    """The declaration with the sectors, or numbers of agents, that the hyperparameters ask for."""
+    named = AXES.get(definition.name, {})
+    return definition.resize(**{axis: hyper[name] for axis, name in named.items() if name in hyper})
 
 
 def tensor_name(name: str) -> str:
@@ -92,13 +98,16 @@ class LibraryParameters(Parameters):
     def get_default_data_parameters(self) -> dict[str, dict[str, Any]]:
         return {
             field.name: {
-                "value": np.broadcast_to(np.asarray(field.default, float), field.shape).copy(),
+                # A default of another size is none.
+                "value": np.broadcast_to(
+                    np.asarray(0.0 if field.default is None else field.default, float), field.shape
+                ).copy(),
                 "lower_bound": field.bounds[0],
                 "upper_bound": field.bounds[1],
                 "unit": field.unit,
                 "notation": field.symbol,
             }
-            for field in self.definition.Params.fields.values()
+            for field in in_size(self.definition, self.hyper).Params.fields.values()
             if field.axes and not _over_sectors(field)
         }
 
@@ -148,7 +157,8 @@ class LibraryScenarios(Scenarios):
 
     def get_default_scenario_values(self) -> dict[str, Any]:
         values: dict[str, Any] = {}
-        for field in self.definition.Scenario.fields.values():
+        definition = in_size(self.definition, self.parameters.hyper)
+        for field in definition.Scenario.fields.values():
             default = np.broadcast_to(np.asarray(field.default, float), field.shape)
             values[tensor_name(field.name)] = default.copy() if field.shape else float(default)
         labels = dict.fromkeys(self.definition.shock_series)
@@ -195,7 +205,7 @@ class LibraryVariables(Variables):
         super().__init__(variable_info, timeseries, parameters)
 
     def get_default_variables(self) -> dict[str, dict[str, Any]]:
-        found, fields = {}, self.definition.State.fields
+        found, fields = {}, in_size(self.definition, self.parameters.hyper).State.fields
         for field in fields.values():
             found[field.name] = {
                 "notation": _notation(field.symbol),
@@ -206,6 +216,10 @@ class LibraryVariables(Variables):
             }
             if field.price:
                 found[field.name]["price"] = fields[field.price].name
+            if field.unlimited:
+                found[field.name]["unlimited"] = True
+            if len(labels := _labels(field)) == 2:
+                found[field.name]["matrix"] = labels[0]
         return found
 
     def check_health(self) -> bool:
@@ -260,11 +274,12 @@ class LibraryVariables(Variables):
 
     def _record(self) -> Any:
         """The results as the declared record; None where variables were added or left out."""
-        series, fields = self.gather_timeseries(), self.definition.State.fields
+        definition = in_size(self.definition, self.parameters.hyper)
+        series, fields = self.gather_timeseries(), definition.State.fields
         if series.keys() != {field.name for field in fields.values()}:
             return None
         arrays = {name: path.detach().cpu().double().numpy() for name, path in series.items()}
-        return self.definition.State(
+        return definition.State(
             **{key: arrays[f.name].reshape(-1, *f.shape) for key, f in fields.items()}
         )
 
@@ -275,6 +290,8 @@ def _notation(symbol: str) -> str:
         return ""
 
     def dated(factor: str) -> str:
+        if re.search(r"_t$|_\{(?:[^{}]*,)?t\}$", factor):
+            return factor  # says its time itself
         if match := re.fullmatch(r"(.*)_\{(?:(.*),)?-1\}", factor):
             subscript = match[2] or ""
             subscript = f"{{{subscript}}}" if len(subscript) > 1 else subscript
@@ -293,13 +310,21 @@ def _slot_symbol(field: Field, slot: int) -> str:
 
 
 def _columns(model: str, field: Field) -> list[Any]:
-    """The entry "sectors": the sector of a scalar, the labels of a vector over sectors, else sizes."""
-    if len(field.axes) == 1 and _over_sectors(field):
-        return list(field.axes[0].labels)
+    """The entry "sectors": the sector of a scalar, the labels of a vector (of a matrix: of its columns,
+    as "matrix" has those of its rows), else sizes.
+    """
+    if labels := _labels(field):
+        return labels[-1]
     if field.axes:
         return list(field.shape)
     holder = field.pays or field.asset or field.liability or field.sector
     return [COLUMNS.get(model, {}).get(field.name) or _sector(holder)]
+
+
+def _labels(field: Field) -> list[list[str]]:
+    """The labels of each axis of a vector or matrix; none where an axis only has a size."""
+    labels = [list(axis.labels) for axis in field.axes]
+    return labels if all(labels) and len(labels) < 3 else []
 
 
 def _roles(field: Field) -> list[tuple[str, Any]]:

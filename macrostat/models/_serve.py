@@ -18,6 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from ._conventions import EXTENSIONS
+
 if TYPE_CHECKING:
     from macrostat_jax import Model as Definition
 
@@ -119,6 +121,9 @@ def derive(definition: Definition) -> ModelClasses:
     from . import _library as library
 
     name = definition.name
+    own = (
+        importlib.import_module(f".{EXTENSIONS[name]}", __package__) if name in EXTENSIONS else None
+    )
 
     def make(base: type, kind: str, **members: object) -> type:
         module = kind.lower() or name.lower()
@@ -134,8 +139,12 @@ def derive(definition: Definition) -> ModelClasses:
             },
         )
 
-    parameters = make(declared.LibraryParameters, "Parameters")
-    scenarios = make(declared.LibraryScenarios, "Scenarios", parameters_class=parameters)
+    parameters = make(getattr(own, "Parameters", declared.LibraryParameters), "Parameters")
+    scenarios = make(
+        getattr(own, "Scenarios", declared.LibraryScenarios),
+        "Scenarios",
+        parameters_class=parameters,
+    )
     variables = make(declared.LibraryVariables, "Variables", parameters_class=parameters)
     parts = {
         "parameters_class": parameters,

@@ -37,3 +37,21 @@ def randomly(model: Model, seed: int, size: int | None = None) -> Any:
     assert len(chosen) == (size or 1)
     at: Any = chosen if size else chosen[0]
     return model.params(**{key: value[at] for key, value in candidates.items()})
+
+
+DISTURBED: dict[str, dict[str, Any]] = {
+    "PichlerEtAl2022DIO": {
+        "supply_shock": np.array([0.4, 0.15, 0.12]),
+        "fear_of_infection": 0.05,
+        "other_final_demand": np.array([4.0, 4.5, 215.0]),
+    },
+}
+"""Models that rest where several of their limits bind at once, and have a derivative to the left and
+another one to the right there: shocks that take them elsewhere."""
+
+
+def disturbed(model: Model, periods: int) -> dict[str, Any]:
+    """The scenario for tests of derivatives, as arguments: one in which the model has them."""
+    if model.name not in DISTURBED:
+        return {"periods": periods}
+    return {"scenario": model.scenario(periods=periods, **DISTURBED[model.name])}

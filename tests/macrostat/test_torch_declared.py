@@ -120,9 +120,10 @@ def test_scenarios(classes: Any):
 def test_variables(classes: Any):
     variables = classes.Variables()
     assert variables.info["Output"]["sectors"] == ["S1", "S2"]
-    assert variables.info["Goods"]["sectors"] == [3]
+    assert variables.info["Goods"]["sectors"] == ["A", "B", "C"]
     assert variables.info["Goods"]["notation"] == "k(t-1)"
-    assert variables.shape("Cells") == (2, 2)
+    assert variables.shape("Goods") == (3,) and variables.shape("Cells") == (2, 2)
+    assert variables.info["Cells"]["sectors"] == variables.info["Cells"]["matrix"] == ["S1", "S2"]
 
 
 @pytest.mark.parametrize("scenario", [0, "boom", "fall"])

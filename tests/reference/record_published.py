@@ -65,19 +65,38 @@ CHANGES = {
         "CO2IntensityNonRenewableEnergyGrowth_add": 0.01,
     },
     "PichlerEtAl2022DIO": {
-        "SupplyShock": [0.1, 0.3, 0.2],
-        "FearOfInfection": 0.1,
-        "OtherFinalDemand": [4.0, 4.5, 200.0],
+        "SupplyShock": [0.5, 0.1, 0.0],
+        "FearOfInfection": 0.05,
+        "OtherFinalDemand": [4.0, 4.5, 215.0],
         "PermanentIncomeExpectation": 0.95,
     },
 }
 HYPER = {
     "PichlerEtAl2022DIO": [
-        {"production_function": kind}
-        for kind in ("leontief", "strongly_critical", "half_critical", "weakly_critical", "linear")
+        *(
+            {"production_function": kind}
+            for kind in (
+                "leontief",
+                "strongly_critical",
+                "half_critical",
+                "weakly_critical",
+                "linear",
+            )
+        ),
+        {"hiring_firing": False},
+        {"firm_priority": True},
+        {"production_function": "leontief", "hiring_firing": False, "firm_priority": True},
     ],
 }
 """Model -> hyperparameters, with each of which the changed scenario is run as well."""
+DATA = {
+    "PichlerEtAl2022DIO": {
+        "CriticalInputMatrix": [[0.0, 1.0, 0.5], [0.0, 0.0, 1.0], [0.5, 0.5, 0.0]],
+    },
+}
+"""Model -> data parameters of those runs."""
+DOUBLE = ("PichlerEtAl2022DIO",)
+"""Models that run in double precision: in single, rounding decides which of their limits bind."""
 MOST = 5_000
 """Numbers per run; of a longer one, the first rows are kept and some of the others."""
 
@@ -98,11 +117,14 @@ def _others(model) -> dict:
 def run(
     name: str, parameters: dict, changes: dict, shipped: int = 0, hyper: dict | None = None
 ) -> dict:
+    data = DATA.get(name, {}) if hyper else {}
     model = get_model(name)(hyperparameters=hyper) if hyper else get_model(name)()
     values = model.parameters.values
     defaults = {key: values[key]["value"] for key in parameters}
     for key, value in parameters.items():
         values[key]["value"] = value
+    for key, value in data.items():
+        model.parameters.data[key]["value"] = torch.tensor(value)
     scenario = shipped
     half = model.parameters.hyper["timesteps"] // 2
     if changes:
@@ -111,10 +133,14 @@ def run(
         series = {k: v.clone() for k, v in default.items()}
         for key, value in changes.items():
             series[key][half:] = torch.as_tensor(value, dtype=series[key].dtype)
-        # It takes series as beginning at the trigger.
-        trigger = model.parameters.hyper["scenario_trigger"]
-        late = {key: path[trigger:] for key, path in series.items()}
-        model.scenarios.add_scenario(late, name="changes")
+        if hasattr(model.scenarios, "add_vector_scenario"):
+            # Its add_scenario writes vectors into their first column, one element per period.
+            model.scenarios.add_vector_scenario(series, name="changes")
+        else:
+            # It takes series as beginning at the trigger.
+            trigger = model.parameters.hyper["scenario_trigger"]
+            late = {key: path[trigger:] for key, path in series.items()}
+            model.scenarios.add_scenario(late, name="changes")
         scenario = len(model.scenarios.timeseries) - 1
     with torch.no_grad():
         path = model.simulate(scenario=scenario)
@@ -129,6 +155,7 @@ def run(
     return {
         "parameters": parameters,
         "hyper": hyper or {},
+        "data": data,
         "scenario": _name(model.scenarios.info[scenario]["Name"]) if shipped else None,
         "changes": changes,
         "from_row": half,
@@ -185,6 +212,8 @@ def main() -> None:
     os.chdir(tempfile.mkdtemp())  # the published package leaves a log file where it runs
     FOLDER.mkdir(exist_ok=True)
     for name in sys.argv[1:] or CHANGES:
+        torch.set_default_dtype(torch.float64 if name in DOUBLE else torch.float32)
+        torch.float = torch.get_default_dtype()  # what it asks for by name
         record = facts(name)
         other = OTHER.get(name) or _others(get_model(name)())
         record["runs"] = [
