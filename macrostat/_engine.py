@@ -25,7 +25,14 @@ from torch.autograd import forward_ad
 from bridge import to_jax, to_torch, torch_function
 from macrostat_jax import AddingUp, Model
 from macrostat_jax._compile import disk_cache
-from macrostat_jax._simulate import Inputs, Plan, _canonical_state, _parameter_paths, trajectory
+from macrostat_jax._simulate import (
+    Inputs,
+    Plan,
+    _canonical_state,
+    _parameter_paths,
+    trajectory,
+    unsolved,
+)
 from macrostat_jax._steady import SEARCHED_PERIODS, Search, found_state
 from macrostat_jax.diff._finite import pad_to
 
@@ -267,7 +274,30 @@ def forward(behavior: Any) -> dict[str, torch.Tensor]:
     plain = not torch.is_grad_enabled() and not any(map(_is_transformed, (vector, matrix)))
     compiled = program(setup).values if plain else program(setup).torch
     rows = compiled(vector, matrix)
+    if setup.definition.solved and not _is_transformed(rows):
+        _warn_unsolved(setup, rows.detach())
     return unpack(setup.definition, rows, output_dtype(behavior.hyper))
+
+
+def _warn_unsolved(setup: Setup, rows: torch.Tensor) -> None:
+    """Says from where on a run is NaN because the equations of a period have no solution."""
+    definition = setup.definition
+    places = slots(definition.State)
+    paths = []
+    for name in definition.solved:
+        place = places[definition.State.key_of(name)]
+        values = rows[setup.initialization + 1 :, place.start : place.stop].cpu().numpy()
+        paths.append(values.reshape(-1, *place.field.shape))
+    failed = unsolved(definition, paths)
+    if failed is not None:
+        warnings.warn(
+            f"{definition.name}: the simultaneous equations of period "
+            f"{int(failed) + setup.initialization} have no solution that was found, for "
+            f"{', '.join(definition.solved)}: the results are NaN from row "
+            f"{int(failed) + setup.initialization + 1} on.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
 
 
 def steady_state(behavior: Any) -> dict[str, torch.Tensor]:

@@ -429,6 +429,15 @@ def test_theoretical_steady_states(name: str):
         assert torch.allclose(values, path[key])
 
 
+def test_a_period_without_a_solution_is_named():
+    """Industries that need more of their goods than they make have no prices."""
+    needs = {f"{a}.{b}.Requirement": 0.6 for a in ("S1", "S2", "S3") for b in ("S1", "S2", "S3")}
+    model = get_model("IOPC")(parameters=needs, hyperparameters={"timesteps": 5})
+    with pytest.warns(RuntimeWarning, match="IOPC: .* of period 1 have no solution .* for prices"):
+        path = model.simulate()
+    assert torch.isnan(path["Prices"][2:]).all() and not torch.isnan(path["Prices"][:2]).any()
+
+
 def test_copies_after_functional_transforms():
     """They leave tensors that belong to a transform that is over."""
     model = get_model("GL06SIM")(hyperparameters={"timesteps": 4})
