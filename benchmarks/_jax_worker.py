@@ -1,6 +1,6 @@
 """One process of JAX-native use: the user's own `jax.jit` around `simulate`. No torch in here.
 
-Usage: _jax_worker.py native|costs|horizon|memory|batch JSON-OPTIONS
+Usage: _jax_worker.py native|loss|costs|horizon|memory|batch JSON-OPTIONS
 """
 
 from __future__ import annotations
@@ -65,6 +65,21 @@ def native(model: str, budget: float) -> dict[str, float]:
         "jacobian": called(jacobian, params),
     }
     return lap_together(calls, budget)
+
+
+def loss(model: str, budget: float) -> dict[str, float]:
+    """The derivatives of one loss of all variables, in both modes, of the user's own jitted functions."""
+    definition = get(model)
+    params = arrays(definition.params())
+
+    def total(params: Any) -> Any:
+        return squares(simulate(definition, params))
+
+    calls = {
+        "gradient": called(jax.jit(jax.grad(total)), params),
+        "forward": called(jax.jit(jax.jacfwd(total)), params),
+    }
+    return lap_together(calls, budget, turns=3)
 
 
 def costs(model: str, budget: float, periods: int) -> dict[str, float]:
@@ -167,5 +182,12 @@ def batch(model: str, budget: float, size: int) -> dict[str, float]:
 if __name__ == "__main__":
     jax.config.update("jax_enable_x64", True)
     task, given = sys.argv[1], json.loads(sys.argv[2])
-    tasks = {"native": native, "costs": costs, "horizon": horizon, "memory": memory, "batch": batch}
+    tasks = {
+        "native": native,
+        "loss": loss,
+        "costs": costs,
+        "horizon": horizon,
+        "memory": memory,
+        "batch": batch,
+    }
     answer({"platform": jax.default_backend(), **tasks[task](**given)})

@@ -94,6 +94,58 @@ def native(name: str, budget: float) -> dict[str, Any]:
     return figures
 
 
+def library(name: str, budget: float) -> dict[str, Any]:
+    """A simulation and the Jacobian of a loss, warm. NaN in the gradient counts, as `undefined`."""
+    from macrostat.diff import JacobianAutograd
+    from macrostat.models import get_model
+
+    model: Any = get_model(name)()
+    compute = JacobianAutograd(model).compute
+    calls = {
+        "simulate": model.simulate,
+        "rev": partial(compute, loss_fn=squares, mode="rev"),
+        "fwd": partial(compute, loss_fn=squares, mode="fwd"),
+    }
+    figures: dict[str, Any] = lap_together(calls, budget, turns=2)
+    gradient = {key: value.double().sum().item() for key, value in calls["rev"]().items()}
+    undefined = sum(value != value for value in gradient.values())
+    return figures | {"gradient": gradient, "undefined": undefined}
+
+
+def first(name: str, budget: float) -> dict[str, Any]:
+    """The first reverse Jacobian of a process, compiling included."""
+    from macrostat.diff import JacobianAutograd
+    from macrostat.models import get_model
+
+    compute = JacobianAutograd(get_model(name)()).compute
+    return {"first": clock(partial(compute, loss_fn=squares, mode="rev"))}
+
+
+def memory(name: str, budget: float) -> dict[str, Any]:
+    """Bytes by which the Jacobian of all outputs, and central differences, raise the process's peak."""
+    import resource
+
+    from macrostat.diff import JacobianAutograd, JacobianNumerical
+    from macrostat.models import get_model
+
+    def peak() -> int:
+        return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    def outputs(output: dict[str, torch.Tensor]) -> torch.Tensor:
+        return torch.cat([value.reshape(len(value), -1) for value in output.values()], dim=1)
+
+    model: Any = get_model(name)()
+    before = peak()
+    JacobianAutograd(model).compute(loss_fn=outputs, mode="fwd")
+    figures: dict[str, Any] = {"before": before, "jacobian": peak() - before}
+    if "jax" in sys.modules:  # the peer's own hangs for the model that this is about
+        numerical = JacobianNumerical(model, parameter_space="direct")
+        call = partial(numerical.compute, loss_fn=squares)
+        call()
+        figures["numerical"] = lap(call, budget)
+    return figures
+
+
 def sample(name: str, budget: float) -> dict[str, Any]:
     """256 simulations over the free parameters, from points to CSV files in a new folder."""
     import pandas as pd
@@ -120,7 +172,16 @@ def sample(name: str, budget: float) -> dict[str, Any]:
 if __name__ == "__main__":
     task, name, *rest = sys.argv[1:]
     budget = float(rest[0]) if rest else 1.0
-    figures = {"warm": warm, "cold": cold, "native": native, "sample": sample}[task](name, budget)
+    tasks = {
+        "warm": warm,
+        "cold": cold,
+        "native": native,
+        "sample": sample,
+        "library": library,
+        "first": first,
+        "memory": memory,
+    }
+    figures = tasks[task](name, budget)
     import macrostat
 
     answer({"package": str(macrostat.__file__), **figures})
