@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from macrostat_jax import (
@@ -13,12 +14,13 @@ from macrostat_jax import (
     Record,
     Scalar,
     Vector,
+    causal_graph,
     exogenous,
     index,
     models,
     param,
 )
-from macrostat_jax.causality import dependencies, equation_mismatches
+from macrostat_jax.causality import dependencies, direct_dependencies, equation_mismatches
 
 
 @pytest.mark.parametrize("name", models.names())
@@ -232,3 +234,129 @@ def test_indices_have_any_name(x, y):
 def test_wrong_equations_of_vectors_are_caught(x, y, message):
     found = equation_mismatches(vectors(x, y))
     assert found and any(message in str(mismatch) for mismatch in found)
+
+
+# Direct dependencies
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_direct_dependencies_lead_to_all_dependencies(name):
+    model = models.get(name)
+    direct = {key: set(found) for key, found in direct_dependencies(model).items()}
+    for key, inputs in dependencies(model).items():
+        assert followed(key, direct) == inputs, key
+
+
+def followed(start, direct):
+    """The inputs that a variable leads to through variables of the same period."""
+    reached, seen, waiting = set(), set(), [start]
+    while waiting:
+        for source in direct[waiting.pop()]:
+            if not source.startswith("now."):
+                reached.add(source)
+            elif source not in seen:
+                seen.add(source)
+                waiting.append(source.removeprefix("now."))
+    return reached
+
+
+def test_direct_dependencies_of_simex():
+    found = direct_dependencies(models.GL06SIMEX)
+    assert found["consumption_supply"] == {"now.consumption_demand"}  # one and the same value
+    assert found["disposable_income"] == {"now.labour_income", "now.tax_demand"}
+    assert found["tax_demand"] == {"params.tax_rate", "now.labour_income"}
+    assert found["wages"] == {"scenario.wage_rate"}
+    by_text = direct_dependencies(models.GL06SIMEX, by="equations")
+    assert by_text["disposable_income"] == {"now.labour_income", "now.tax_supply"}
+
+
+def test_code_has_no_circles_and_equations_may():
+    model = models.GL06SIM
+    assert causal_graph.circular(causal_graph.adjacency(model)) == []
+    (group,) = causal_graph.circular(causal_graph.adjacency(model, "equations"))
+    assert {"state:disposable_income", "state:tax_supply", "state:consumption_demand"} <= set(group)
+    assert "state:household_money_stock" not in group
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f, jax.jit, jax.checkpoint])
+def test_variables_within_a_call_are_known(wrap):
+    @wrap
+    def equations(a, b, g):
+        x = a * g
+        return x, b + x
+
+    def step(prior, params, scenario):
+        return equations(params.a, params.b, scenario.g)
+
+    found = direct_dependencies(two("", "", step))
+    assert found == {"x": {"params.a", "scenario.g"}, "y": {"params.b", "now.x"}}
+
+
+def test_values_that_are_no_variables_of_the_period_are_inputs():
+    def step(prior, params, scenario):
+        return prior.y, jnp.zeros_like(prior.x)
+
+    assert direct_dependencies(two("", "", step)) == {"x": {"prior.y"}, "y": set()}
+    with pytest.raises(ValueError, match="by must be 'code' or 'equations', not 'text'"):
+        direct_dependencies(models.GL06SIM, "text")  # type: ignore[arg-type]
+
+
+# Graphs
+
+A, B, C, D = (("state", name) for name in "ABCD")
+
+
+def test_a_matrix_and_its_edges():
+    matrix = causal_graph.from_edges([(A, B), (A, B), (C, B)], [D])
+    assert list(matrix.index) == list(matrix.columns) == [A, B, C, D]
+    assert matrix.to_numpy().sum() == matrix.loc[A, B] + matrix.loc[C, B] == 2.0
+    edges = causal_graph.edge_list(matrix)
+    assert edges[["source", "target"]].to_numpy().tolist() == [
+        ["state:A", "state:B"],
+        ["state:C", "state:B"],
+    ]
+    assert causal_graph.edge_list(causal_graph.from_edges([])).empty
+
+
+def test_levels_are_those_of_the_chain():
+    chain = causal_graph.from_edges([(A, B), (B, C), (C, D)])
+    np.testing.assert_allclose(causal_graph.trophic_levels(chain), [0, 1, 2, 3], atol=1e-12)
+    # D hangs on A and C, two levels apart: least squares puts everything in between. Minimising
+    # (b-a-1)^2 + (c-b-1)^2 + (d-c-1)^2 + (d-a-1)^2 by hand gives steps of 1/2 and d = a + 3/2.
+    loop = causal_graph.from_edges([(A, B), (B, C), (C, D), (A, D)])
+    np.testing.assert_allclose(causal_graph.trophic_levels(loop), [0, 0.5, 1, 1.5], atol=1e-12)
+    circle = causal_graph.from_edges([(A, B), (B, A)])
+    np.testing.assert_allclose(causal_graph.trophic_levels(circle), [0, 0], atol=1e-12)
+    apart = causal_graph.from_edges([(A, B), (C, D)])
+    np.testing.assert_allclose(causal_graph.trophic_levels(apart), [0, 1, 0, 1], atol=1e-12)
+    assert len(causal_graph.trophic_levels(causal_graph.from_edges([]))) == 0
+
+
+def test_networkx_has_the_same_graph():
+    nx = pytest.importorskip("networkx")
+    matrix = causal_graph.adjacency(models.GL06SIMEX)
+    graph = causal_graph.to_networkx(matrix)
+    assert nx.is_directed_acyclic_graph(graph)
+    assert graph.number_of_edges() == len(causal_graph.edge_list(matrix))
+    assert graph.nodes["prior:disposable_income"] == {"kind": "prior"}
+
+
+def test_cycles():
+    pytest.importorskip("networkx")
+    matrix = causal_graph.from_edges([(B, A), (A, B), (B, C), (C, B), (C, A), (D, D)])
+    assert causal_graph.cycles(matrix) == [
+        ["state:D"],
+        ["state:A", "state:B"],
+        ["state:B", "state:C"],
+        ["state:A", "state:B", "state:C"],
+    ]
+    assert causal_graph.circular(matrix) == [["state:A", "state:B", "state:C"], ["state:D"]]
+
+
+def test_a_picture_has_every_node_and_edge():
+    matrix = causal_graph.adjacency(models.GL06SIM)
+    (axes,) = causal_graph.picture(matrix).axes
+    texts = [text.get_text() for text in axes.texts]
+    assert sorted(filter(None, texts)) == sorted(name for _, name in matrix.index)
+    assert texts.count("") == matrix.to_numpy().sum()  # an arrow is a text without words
+    assert causal_graph.picture(causal_graph.from_edges([])).axes
