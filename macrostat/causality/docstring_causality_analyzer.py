@@ -75,12 +75,17 @@ def _documented(
 
 
 def _items(text: str) -> list[causal_graph.Node]:
-    """`- kind: Name` lines; without a kind they are state."""
-    found = []
-    for line in text.splitlines():
-        entry = line.strip().lstrip("-*").strip()
-        kind, colon, names = entry.rpartition(":")
-        for name in names.split(","):
-            if name.strip():
-                found.append((kind.strip() if colon else "state", name.strip()))
+    """`- kind: Name, Name` lines, which may go on in lines without a dash; without a kind: state."""
+    found, kind = [], "state"
+    for line in map(str.strip, text.splitlines()):
+        given, colon, names = line.lstrip("-*").rpartition(":")
+        if colon:
+            kind = _KINDS.get(given.strip(), given.strip())
+        elif line.startswith(("-", "*")):
+            kind = "state"
+        found += [(kind, name.strip()) for name in names.split(",") if name.strip()]
     return found
+
+
+_KINDS = {"params": "parameters"}
+"""Other names of kinds."""

@@ -131,7 +131,8 @@ class Documented(Behavior):
         Dependency
         ----------
         - scenario: G
-        - parameters: a, b
+        - params: a,
+          b
         - Consumption
 
         Sets
