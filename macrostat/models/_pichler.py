@@ -153,7 +153,7 @@ class Parameters(declared.LibraryParameters):
         if ihs_dir is not None:
             data["CriticalInputMatrix"] = _matrix(Path(ihs_dir) / "A.essential2.csv", names)
         if inv_file is not None:
-            days = pd.read_csv(inv_file, float_precision="round_trip")
+            days = pd.read_csv(inv_file)
             days = _positioned(days.set_index(days.columns[0], drop=False), inv_file, names)
             data["InventoryTargetDays"] = _column(days, "invratio", inv_file)
         given = {**data, **(kwargs.pop("data_parameters", None) or {})}
@@ -294,7 +294,7 @@ def _sizes(names: Sequence[str]) -> dict[str, Any]:
 def _table(path: os.PathLike | str) -> pd.DataFrame:
     import pandas as pd
 
-    return pd.read_csv(path, index_col=0, float_precision="round_trip")
+    return pd.read_csv(path, index_col=0)
 
 
 def _rows(path: os.PathLike | str, names: list[str]) -> pd.DataFrame:

@@ -50,8 +50,11 @@ DISTURBED: dict[str, dict[str, Any]] = {
 another one to the right there: shocks that take them elsewhere."""
 
 
-def disturbed(model: Model, periods: int) -> dict[str, Any]:
-    """The scenario for tests of derivatives, as arguments: one in which the model has them."""
+def disturbed(model: Model, periods: int | None = None) -> dict[str, Any]:
+    """The scenario for tests of derivatives, as arguments: one in which the model has them.
+
+    The longer it is, the likelier another limit begins to bind within the step of a difference.
+    """
     if model.name not in DISTURBED:
-        return {"periods": periods}
-    return {"scenario": model.scenario(periods=periods, **DISTURBED[model.name])}
+        return {} if periods is None else {"periods": periods}
+    return {"scenario": model.scenario(periods=periods or 20, **DISTURBED[model.name])}

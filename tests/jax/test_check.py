@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from model_cases import DISTURBED, disturbed
 
 from macrostat_jax import Model, Record, Scalar, exogenous, index, models, param
 from macrostat_jax.diff import check
@@ -41,11 +42,12 @@ def toy(term, level=2.0):
 @pytest.mark.parametrize("name", models.names())
 def test_right_models_pass(name):
     model = models.get(name)
-    report = check(model)
+    scenario = disturbed(model)
+    report = check(model, **scenario)
     assert report.passed and report.deterministic and report.finite_path
     assert {report.verdict(key) for key in model.Params.fields} == {"agrees"}
     assert "PASSED" in report.summary()
-    assert check(model, tuple(model.State.fields)[:2]).passed
+    assert check(model, tuple(model.State.fields)[:2], **scenario).passed
 
 
 @pytest.mark.parametrize("name", models.names())
@@ -56,9 +58,16 @@ def test_right_models_pass_at_random_parameters(name):
         values = {}
         for key, field in model.Params.fields.items():
             low, high = field.bounds
-            values[key] = np.clip(field.default * rng.uniform(0.8, 1.2), low, high)
-        report = check(model, params=model.params(**values))
-        assert report.passed, report.summary()
+            values[key] = np.clip(field.default * rng.uniform(0.8, 1.2, field.shape), low, high)
+        params = model.params(**values)
+        if model.name in DISTURBED:
+            # In a step this short no limit begins to bind, but rounding may leave a doubt.
+            report = check(model, params=params, step=1e-5, **disturbed(model))
+            found = {report.verdict(key) for key in model.Params.fields}
+            assert found <= {"agrees", "inconclusive"}, report.summary()
+        else:
+            report = check(model, params=params)
+            assert report.passed, report.summary()
 
 
 def test_toy_passes_without_a_fault():
