@@ -81,6 +81,12 @@ def setup_for(definition: Model, hyper: Mapping[str, Any], series: Mapping[str, 
     for field in definition.Scenario.fields.values():
         if tensor_name(field) not in widths:
             raise KeyError(f"{definition.name} needs the scenario series {tensor_name(field)!r}.")
+        if widths[tensor_name(field)] != math.prod(field.shape):
+            raise ValueError(
+                f"Scenario series {tensor_name(field)!r} has {widths[tensor_name(field)]} columns, but "
+                f"{definition.name} has it in the shape {field.shape}: make the scenarios anew from the "
+                "changed parameters."
+            )
     # Sorted: modules and plain dictionaries of series hold them in different orders.
     used = tuple((name, widths[name]) for name in sorted(series) if name in known)
     return Setup(definition, timesteps, initialization, used)
@@ -132,6 +138,12 @@ def pack_params(
     A float32 tensor that still holds its declared value stands for that value, not for its rounding.
     """
     fields = definition.Params.fields.values()
+    for field in fields:
+        if params[tensor_name(field)].numel() != math.prod(field.shape):
+            raise ValueError(
+                f"Parameter {field.name!r} has the shape {tuple(params[tensor_name(field)].shape)}, but "
+                f"{definition.name} has it in the shape {field.shape}."
+            )
     given = torch.cat([params[tensor_name(field)].reshape(-1) for field in fields])
     if given.dtype == torch.float64:
         return given

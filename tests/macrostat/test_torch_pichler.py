@@ -184,6 +184,16 @@ def test_data_of_a_wrong_shape_are_named():
         CLASSES.Parameters(data_parameters={"InitialProfits": [1.0, 2.0]})
 
 
+def test_parts_of_different_economies_do_not_fit():
+    model = CLASSES.Model(parameters=from_tables(), scenarios=CLASSES.Scenarios())
+    with pytest.raises(ValueError, match=r"'SupplyShock' has 3 columns, but .* the shape \(5,\)"):
+        model.simulate()
+    model = CLASSES.Model()
+    model.parameters["sector_names"] = ["X", "Y"]
+    with pytest.raises(ValueError, match=r"columns, but|has the shape \(3, 3\), but .* \(2, 2\)"):
+        model.simulate()
+
+
 # Tables ---------------------------------------------------------------------------------------
 
 
