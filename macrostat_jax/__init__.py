@@ -21,6 +21,8 @@ from ._simulate import simulate as simulate
 from ._steady import steady_state as steady_state
 from ._tables import to_pandas as to_pandas
 from ._tables import to_xarray as to_xarray
+from ._undefined import Undefined as Undefined
+from ._undefined import undefined as undefined
 
 
 def _warn_of_clash() -> None:

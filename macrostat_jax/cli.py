@@ -186,11 +186,14 @@ def _list(arguments: Any) -> int:
 def _simulate(arguments: Any) -> int:
     from ._simulate import simulate
     from ._tables import save, to_pandas
+    from ._undefined import undefined
 
     model, inputs = _chosen(arguments)
     with _progress(f"simulating {model.name}"):
         path = simulate(model, **inputs)
         table = to_pandas(path)
+    for origin in undefined(model, path):
+        print(f"macrostat: {origin}", file=sys.stderr)
     if arguments.out:
         save(table, Path(arguments.out))
     if arguments.plot:
