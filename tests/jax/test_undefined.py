@@ -35,9 +35,9 @@ class Scenario(Record):
 
 class State(Record):
     spending: Scalar = index("c", "a + c_{-1} / 2", unit="USD")
-    quantity: Scalar = index("q", r"\\frac{c - c}{p}", unit="units")
-    average: Scalar = index("m", r"\\frac{q + q_{-1}}{2}", unit="units")
-    limit: Scalar = index("l", r"\\infty", unit="units")
+    quantity: Scalar = index("q", r"\frac{c - c}{p}", unit="units")
+    average: Scalar = index("m", r"\frac{q + q_{-1}}{2}", unit="units")
+    limit: Scalar = index("l", r"\infty", unit="units")
 
 
 def step(prior, params, scenario):
