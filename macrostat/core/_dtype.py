@@ -7,10 +7,15 @@ from typing import Any
 
 import torch
 
+DTYPES = {f"torch.{k}": dtype for k, dtype in vars(torch).items() if isinstance(dtype, torch.dtype)}
+"""By name: no text of a file becomes anything else of torch."""
+
 
 def as_dtype(value: Any) -> torch.dtype:
     """A dtype, or its name (`"torch.float64"`, `"float64"`), as a dtype; else a `ValueError`."""
-    found = getattr(torch, value.removeprefix("torch."), None) if isinstance(value, str) else value
+    found = value
+    if isinstance(value, str):
+        found = DTYPES.get(f"torch.{value.removeprefix('torch.')}")
     if not isinstance(found, torch.dtype):
         raise ValueError(
             f"The hyperparameter dtype must be a torch dtype or its name, not {value!r}."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Mapping
@@ -11,11 +10,15 @@ from typing import Any, Self
 
 import torch
 
-from . import _parameter_files as files
+from . import _files as files
+from . import _parameter_files as parameter_files
 from .behavior import Behavior
 from .parameters import Parameters
 from .scenarios import Scenarios
 from .variables import Variables
+
+KIND = "Model"
+"""What its file holds."""
 
 
 class Model:
@@ -126,22 +129,42 @@ class Model:
         self.scenarios.to_json(f"{file_path}_scenarios.json")
         self.variables.to_json(f"{file_path}_variables.json")
 
+    @classmethod
+    def from_json(cls, file_path: os.PathLike | str) -> Self:
+        """A model from the three files that `to_json` wrote, here or in the published package.
+
+        Errors as from `Parameters.from_json`, `Scenarios.from_json`, `Variables.from_json`.
+        """
+        model = cls(parameters=cls.parameters_class.from_json(f"{file_path}_params.json"))
+        for path, take in (
+            (f"{file_path}_scenarios.json", model.scenarios.take_document),
+            (f"{file_path}_variables.json", model._take_results),
+        ):
+            with files.reading(path):
+                take(files.read_json(path))
+        return model
+
     def save(self, path: os.PathLike | str) -> None:
         """Writes parameters, scenarios, and declaration and results of the variables as one file.
 
-        The behavior is code and is not written: `load` takes it from the class.
+        The behavior is code and is not written: `load` takes it from the class. An interrupted
+        write leaves the file that was there.
+
+        Raises:
+            TypeError: a hyperparameter, say, of a kind that no file can hold.
         """
         self.parameters.enforce_constraints()
         content = {
+            files.STAMP: files.stamp(KIND),
             "model": type(self).__name__,
             "name": self.name,
-            "parameters": files.document(
+            "parameters": parameter_files.document(
                 self.parameters.values, self.parameters.hyper, self.parameters.data
             ),
             "scenarios": self.scenarios.document(),
             "variables": self.variables.document(),
         }
-        Path(path).write_text(json.dumps(content), encoding="utf-8")
+        files.write_json(path, content)
 
     @classmethod
     def load(cls, path: os.PathLike | str) -> Self:
@@ -151,42 +174,50 @@ class Model:
         makes a library model if that is what the file holds.
 
         Raises:
-            ValueError: a file of another kind or another model.
+            ValueError: a file of another kind or another model, or one that is not whole.
+            KeyError: a parameter, say, that the class does not declare. Both name the file.
         """
         data = Path(path).read_bytes()
-        try:
-            content = json.loads(data)
-            saved = content["model"]
-        except (ValueError, KeyError, TypeError):
-            old = (
-                " It looks like a pickle, which runs code when it is read."
-                if data[:1] == b"\x80"
-                else ""
-            )
+        if data[:1] == b"\x80":
             raise ValueError(
-                f"{path} was not written by Model.save.{old} Make it anew with Model.save."
-            ) from None
-        if cls is Model and saved != "Model":
-            from macrostat.models import get_available_models, get_model
-
-            if saved not in get_available_models():
-                raise ValueError(
-                    f"{path} holds a {saved}, which is no model of the library: load it with "
-                    f"{saved}.load(path)."
-                )
-            loaded: Any = get_model(saved).load(path)
-            return loaded
-        if saved != cls.__name__:
-            raise ValueError(f"{path} holds a {saved}, not a {cls.__name__}.")
-        parameters = cls.parameters_class(**files.arguments(content["parameters"]))
-        model = cls(parameters=parameters)
-        model.name = content["name"]
-        model.scenarios.take_document(content["scenarios"])
-        results = Variables.arguments(content["variables"])
-        model.variables.info = results["variable_info"]
-        model.variables.initialize_tensors()
-        model.variables.set_timeseries(results["timeseries"])
+                f"{path} looks like a pickle, which runs whatever code it holds when it is read. To "
+                f"convert one that you trust: load it with what wrote it, call its "
+                f"to_json('converted'), and then here {cls.__name__}.from_json('converted')."
+            )
+        with files.reading(path):
+            content = files.parse_json(data)
+            saved, name = content.get("model"), content.get("name")
+            if not isinstance(saved, str) or not isinstance(name, str):
+                raise ValueError("this was not written by Model.save.")
+            files.check_stamp(content.get(files.STAMP), KIND)
+            made: Any = cls
+            if cls is Model and saved != "Model":
+                made = _library_model(saved)
+            elif saved != cls.__name__:
+                raise ValueError(f"the file holds a {saved}, not a {cls.__name__}.")
+            given = parameter_files.arguments(files.entry(content, "parameters"))
+            model = made(parameters=made.parameters_class(**given))
+            model.name = name
+            model.scenarios.take_document(files.entry(content, "scenarios"))
+            model._take_results(files.entry(content, "variables"))
         return model
+
+    def _take_results(self, content: Mapping[str, Any]) -> None:
+        results = Variables.arguments(content)
+        self.variables.info = results["variable_info"]
+        self.variables.initialize_tensors()
+        self.variables.set_timeseries(results["timeseries"])
+
+
+def _library_model(name: str) -> type[Model]:
+    from macrostat.models import get_available_models, get_model
+
+    if name not in get_available_models():
+        raise ValueError(
+            f"the file holds a {name}, which is no model of the library: load it with "
+            f"{name}.load(path)."
+        )
+    return get_model(name)
 
 
 def _log_to(path: os.PathLike | str, level: int) -> None:

@@ -17,6 +17,7 @@ from . import constraints as _constraints
 from ._checks import BoundaryError as BoundaryError
 from ._checks import check_data, check_hyperparameter, check_order, check_value, number, require
 from ._dtype import output_dtype
+from ._files import read_json, reading, write_json
 from .constraints import ConstraintResolver, LinearConstraint
 
 if TYPE_CHECKING:
@@ -346,33 +347,81 @@ class Parameters:
 
     # Files ------------------------------------------------------------------------------------
 
+    # All of them read back what was written: values in full precision, hyperparameters with their
+    # types, data with bounds and dtype. A class that declares parameters keeps its defaults for
+    # what a file lacks. What a file holds is never run.
+
     @classmethod
     def from_json(cls, file_path: os.PathLike | str) -> Self:
-        """Parameters from a file that `to_json` wrote."""
-        return cls(**files.read_json(file_path))
+        """Parameters from a file that `to_json` wrote, here or in the published package.
+
+        Raises:
+            KeyError: a name that the class does not declare.
+            ValueError: what is no such file, or breaks a rule of the constructor.
+            RuntimeError: a device that this machine lacks. All of them name the file.
+        """
+        with reading(file_path):
+            return cls(**files.arguments(read_json(file_path)))
 
     def to_json(self, file_path: os.PathLike | str) -> None:
+        """Writes everything. NaN and infinities are spelt `NaN` and `Infinity`.
+
+        Raises:
+            TypeError: a hyperparameter of a kind that no file can hold. As for all files, one that
+                was there stays whole if writing fails.
+        """
         self.enforce_constraints()
-        files.write_json(file_path, self.values, self.hyper, self.data)
+        write_json(file_path, files.document(self.values, self.hyper, self.data))
 
     @classmethod
     def from_csv(cls, file_path: os.PathLike | str) -> Self:
-        """Parameters from a file that `to_csv` wrote, with its folder of data tables beside it."""
-        found = cls(**files.read_csv(file_path))
+        """Parameters from a file that `to_csv` wrote, with its folder of data tables beside it.
+
+        Errors as from `from_json`.
+        """
+        with reading(file_path):
+            given = files.read_csv(file_path)
+            found = cls(**given)
         folder = files.data_folder(file_path)
-        for name in found.data:
+        # Tables of the published package, whose main table does not name them.
+        for name in found.data.keys() - given.get("data_parameters", {}).keys():
             if (folder / f"{name}.csv").exists():
                 found.load_data_parameter_from_file(name, folder / f"{name}.csv")
         return found
 
     def to_csv(self, file_path: os.PathLike | str, sphinx_math: bool = False) -> pd.DataFrame:
-        """Writes parameters and hyperparameters as one table and returns it.
+        """Writes one table; returns it, with parameters and hyperparameters.
 
         Data go into one table each, in the folder `<stem>_data` beside the file. `sphinx_math`
         wraps the notation in a Sphinx math role.
         """
         self.enforce_constraints()
         return files.write_csv(file_path, self.values, self.hyper, self.data, sphinx_math)
+
+    @classmethod
+    def from_excel(cls, file_path: os.PathLike | str) -> Self:
+        """Parameters from a workbook that `to_excel` wrote; errors as from `from_json`."""
+        with reading(file_path):
+            return cls(**files.read_excel(file_path))
+
+    def to_excel(self, file_path: os.PathLike | str) -> None:
+        """Writes the sheet `Parameters`, the table of `to_csv`, and a sheet for each data parameter.
+
+        Numbers that need 17 digits are cells of text. Needs openpyxl.
+        """
+        self.enforce_constraints()
+        files.write_excel(file_path, self.values, self.hyper, self.data)
+
+    @classmethod
+    def from_parquet(cls, file_path: os.PathLike | str) -> Self:
+        """Parameters from a file that `to_parquet` wrote; errors as from `from_json`."""
+        with reading(file_path):
+            return cls(**files.read_parquet(file_path))
+
+    def to_parquet(self, file_path: os.PathLike | str) -> None:
+        """Writes the table of `to_csv` as columns of text, data included. Needs pyarrow."""
+        self.enforce_constraints()
+        files.write_parquet(file_path, self.values, self.hyper, self.data)
 
     def load_data_parameter_from_file(
         self,

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import colorsys
-import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 
+from . import _files
 from ._dtype import output_dtype
 from .parameters import Parameters
-
-if TYPE_CHECKING:
-    pass
 
 logger = logging.getLogger(__name__)
 
 _INFO_KEYS = {"Name", "Colour", "Index"}
+_DATES = "datetime64[", "timedelta64[", "period["
+KIND = "Scenarios"
+"""What their files hold."""
 
 
 class Scenarios:
@@ -214,59 +213,198 @@ class Scenarios:
 
     # Files ------------------------------------------------------------------------------------
 
+    # All of them hold all scenarios over the whole horizon and read back what was written.
+
     def to_json(self, json_path: os.PathLike | str) -> None:
-        """Writes all scenarios over the whole horizon."""
-        Path(json_path).write_text(json.dumps(self.document()), encoding="utf-8")
+        _files.write_json(json_path, self.document())
 
     @classmethod
     def from_json(cls, json_path: os.PathLike | str, parameters: Parameters | None = None) -> Self:
         """Scenarios from a file that `to_json` wrote; `parameters` must have the same horizon.
 
         Files of the published package, whose series begin at the trigger, are read as well.
+
+        Raises:
+            KeyError: a series that the default scenario lacks. ValueError: what is no such file, or
+                series of another horizon or shape. Both name the file.
         """
         found = cls(parameters=parameters)
-        found.take_document(json.loads(Path(json_path).read_text(encoding="utf-8")))
+        with _files.reading(json_path):
+            found.take_document(_files.read_json(json_path))
+        return found
+
+    def to_csv(self, csv_path: os.PathLike | str) -> None:
+        """Writes a table: a row per scenario and period, a column per series or element of one.
+
+        In front of it is a line `# {...}` with names, colours and labels, so that
+        `pandas.read_csv(path, skiprows=1)` reads the table.
+
+        Raises:
+            ValueError: scenarios of different series or lengths, which no table can hold.
+        """
+        self._write_table(csv_path, "csv")
+
+    @classmethod
+    def from_csv(cls, csv_path: os.PathLike | str, parameters: Parameters | None = None) -> Self:
+        """Scenarios from a file that `to_csv` wrote; errors as from `from_json`."""
+        return cls._read_table(csv_path, "csv", parameters)
+
+    def to_excel(self, excel_path: os.PathLike | str) -> None:
+        """Writes the table of `to_csv` as the sheet `Scenarios`. Needs openpyxl."""
+        self._write_table(excel_path, "excel")
+
+    @classmethod
+    def from_excel(
+        cls, excel_path: os.PathLike | str, parameters: Parameters | None = None
+    ) -> Self:
+        """Scenarios from a workbook that `to_excel` wrote; errors as from `from_json`."""
+        return cls._read_table(excel_path, "excel", parameters)
+
+    def to_parquet(self, parquet_path: os.PathLike | str) -> None:
+        """Writes the table of `to_csv`, the rest in its metadata. Needs pyarrow."""
+        self._write_table(parquet_path, "parquet")
+
+    @classmethod
+    def from_parquet(
+        cls, parquet_path: os.PathLike | str, parameters: Parameters | None = None
+    ) -> Self:
+        """Scenarios from a file that `to_parquet` wrote; errors as from `from_json`."""
+        return cls._read_table(parquet_path, "parquet", parameters)
+
+    def _write_table(self, path: os.PathLike | str, form: str) -> None:
+        import pandas as pd
+
+        keys = list(self.timeseries[0])
+        lengths = {}
+        for number, series in self.timeseries.items():
+            found = {len(path) for path in series.values()}
+            if series.keys() != set(keys) or len(found) > 1:
+                raise ValueError(
+                    f"Scenario {number} has other series than scenario 0, or series of different "
+                    f"lengths: a table cannot hold it. Write JSON."
+                )
+            lengths[number] = found.pop() if found else 0
+        columns: dict[str, Any] = {
+            "Scenario": np.repeat(list(lengths), list(lengths.values())),
+            "Period": np.concatenate([np.arange(length) for length in lengths.values()]),
+        }
+        shapes = {}
+        for key in keys:
+            rows = torch.cat([series[key] for series in self.timeseries.values()])
+            shapes[key] = list(rows.shape[1:])
+            names = _files.element_names(key, shapes[key])
+            flat = _files.numeric(rows, f"series {key!r}").reshape(len(rows), -1)
+            _files.add_columns(columns, names, flat)
+        details = {"Series": shapes, **self._details()}
+        _files.write_table(path, form, pd.DataFrame(columns), KIND, details)
+
+    @classmethod
+    def _read_table(cls, path: os.PathLike | str, form: str, parameters: Parameters | None) -> Self:
+        found = cls(parameters=parameters)
+        with _files.reading(path):
+            table, content = _files.read_table(path, form, KIND)
+            counts = _files.take_columns(table, ["Scenario", "Period"])
+            numbers = _files.column_tensor(
+                counts["Scenario"].to_numpy(), torch.int64, "'Scenario'"
+            ).numpy()
+            periods = _files.column_tensor(
+                counts["Period"].to_numpy(), torch.int64, "'Period'"
+            ).numpy()
+            dtype = output_dtype(found.parameters.hyper)
+            # A model without series has no rows, and scenarios all the same.
+            named = [n for n in _files.entry(content, "ScenarioDetails") if n.isdigit()]
+            for number in dict.fromkeys([*map(int, named), *numbers.tolist()]):
+                rows = numbers == number
+                if not np.array_equal(periods[rows], np.arange(rows.sum())):
+                    raise ValueError(
+                        f"the periods of scenario {number} must be 0 to {rows.sum() - 1}, in order."
+                    )
+                content[f"Scenario.{number}"] = series = {}
+                for key, shape in _files.entry(content, "Series").items():
+                    names = _files.element_names(key, _files.as_shape(shape, f"series {key!r}"))
+                    cells = _files.take_columns(table, names).to_numpy()[rows]
+                    path_ = _files.column_tensor(cells, dtype, f"series {key!r}")
+                    series[key] = path_.reshape(len(path_), *shape)
+            found.take_document(content)
         return found
 
     def document(self) -> dict[str, Any]:
         """All scenarios as one JSON document."""
-        content: dict[str, Any] = {
-            f"Scenario.{number}": {
+        content: dict[str, Any] = {_files.STAMP: _files.stamp(KIND)}
+        for number, series in self.timeseries.items():
+            content[f"Scenario.{number}"] = {
                 key: (path[:, 0] if path.shape[1:] == (1,) else path).tolist()
                 for key, path in series.items()
             }
-            for number, series in self.timeseries.items()
+        return content | self._details()
+
+    def _details(self) -> dict[str, Any]:
+        return {
+            "CalibrationVariables": self.calibration_variables,
+            "ScenarioDetails": {
+                str(number): {**info, **_labels(info["Index"])}
+                for number, info in self.info.items()
+            },
         }
-        content["CalibrationVariables"] = self.calibration_variables
-        content["ScenarioDetails"] = {
-            number: {**info, "Index": [_plain(label) for label in info["Index"]]}
-            for number, info in self.info.items()
-        }
-        return content
 
     def take_document(self, content: Mapping[str, Any]) -> None:
         """Replaces all scenarios by those of such a document."""
-        details = {int(number): dict(info) for number, info in content["ScenarioDetails"].items()}
-        timeseries = {}
-        for number, info in details.items():
-            info["Index"] = np.asarray(info["Index"])
-            timeseries[number] = self.get_default_scenario()
-            for key, values in content[f"Scenario.{number}"].items():
-                if key not in timeseries[number]:
-                    raise KeyError(
-                        f"Key {key} not found in scenario {number}. Add it to the default scenario."
-                    )
-                path = timeseries[number][key]
-                start = 0 if len(values) == len(path) else self.trigger
-                if start + len(values) != len(path):
-                    raise ValueError(
-                        f"Scenario {number}: {key!r} has {len(values)} periods in the file, the "
-                        f"parameters ask for {len(path)} with trigger {self.trigger}."
-                    )
-                path[start:] = torch.tensor(values, dtype=path.dtype).reshape(-1, *path.shape[1:])
-        self.timeseries, self.info = timeseries, details
-        self.calibration_variables = list(content.get("CalibrationVariables", []))
+        _files.check_stamp(content.get(_files.STAMP), KIND)
+        info, timeseries = {}, {}
+        for label, details in _files.entry(content, "ScenarioDetails").items():
+            if not (label.isascii() and label.isdigit()):
+                raise ValueError(f"'ScenarioDetails': {label!r} is no number of a scenario.")
+            info[int(label)] = _info(details, f"scenario {label}")
+            timeseries[int(label)] = self._series_of(content, int(label))
+        named = {key for key in content if key.startswith("Scenario.")}
+        if extra := named - {f"Scenario.{number}" for number in info}:
+            raise ValueError(f"'ScenarioDetails' has nothing on {', '.join(sorted(extra))}.")
+        if 0 not in info:
+            raise ValueError("scenario 0, the default one, is missing.")
+        trainable = content.get("CalibrationVariables", [])
+        if not isinstance(trainable, list) or not all(isinstance(key, str) for key in trainable):
+            raise ValueError("'CalibrationVariables' must be a list of names.")
+        self.timeseries, self.info = timeseries, info
+        self.calibration_variables = trainable
         self.verify_scenario_info()
+
+    def _series_of(self, content: Mapping[str, Any], number: int) -> dict[str, torch.Tensor]:
+        series = self.get_default_scenario()
+        for key, values in _files.entry(content, f"Scenario.{number}").items():
+            if key not in series:
+                raise KeyError(
+                    f"Key {key} not found in scenario {number}. Add it to the default scenario. "
+                    f"There are: {', '.join(series)}."
+                )
+            path, what = series[key], f"scenario {number}: {key!r}"
+            if not isinstance(values, torch.Tensor):
+                values = _files.as_tensor(values, str(path.dtype), what)
+            length = len(values) if values.dim() else 1
+            if values.numel() != length * path.shape[1:].numel():
+                raise ValueError(
+                    f"{what} must have rows of shape {tuple(path.shape[1:])}, not "
+                    f"{tuple(values.shape[1:])}."
+                )
+            start = 0 if length == len(path) else self.trigger
+            if start + length != len(path):
+                raise ValueError(
+                    f"Scenario {number}: {key!r} has {length} periods in the file, the "
+                    f"parameters ask for {len(path)} with trigger {self.trigger}."
+                )
+            path[start:] = values.reshape(-1, *path.shape[1:])
+        return series
+
+
+def _info(details: Any, what: str) -> dict[str, Any]:
+    found = dict(_files.as_mapping(details, what))
+    kind = found.pop("IndexType", None)
+    for key in ("Name", "Colour"):
+        if not isinstance(found.get(key), str):
+            raise ValueError(f"{what}: {key!r} must be a text, not {found.get(key)!r}.")
+    if not isinstance(found.get("Index"), list):
+        raise ValueError(f"{what}: 'Index' must be a list.")
+    found["Index"] = _from_labels(found["Index"], kind, what)
+    return found
 
 
 def _tensor(value: Any) -> torch.Tensor:
@@ -276,13 +414,37 @@ def _tensor(value: Any) -> torch.Tensor:
     return torch.from_numpy(np.array(value, dtype=float))
 
 
-def _plain(label: Any) -> Any:
-    """An index label as JSON knows it; dates become ISO text."""
+def _labels(index: Any) -> dict[str, Any]:
+    """Labels of periods as JSON knows them; dates and periods are texts, by the name of their type."""
     import pandas as pd
 
-    if isinstance(label, np.datetime64 | pd.Timestamp):
-        return str(label)
-    return label.item() if isinstance(label, np.generic | torch.Tensor) else label
+    found = pd.Index(list(index), tupleize_cols=False)
+    kind = str(found.dtype)
+    if kind.startswith(_DATES):
+        return {"Index": [str(label) for label in found], "IndexType": kind}
+    if found.dtype.kind in "biuf":
+        return {"Index": found.tolist(), "IndexType": kind}
+    labels = [_files.encode(label, "the index of a scenario") for label in found]
+    return {"Index": labels, "IndexType": "object"}
+
+
+def _from_labels(labels: list[Any], kind: Any, what: str) -> np.ndarray:
+    import pandas as pd
+
+    if kind is None:
+        return np.asarray(labels)  # a file without a version
+    if isinstance(kind, str) and kind.startswith(_DATES):
+        try:
+            return pd.Index(labels, dtype=kind).to_numpy()
+        except (TypeError, ValueError, KeyError) as error:
+            raise ValueError(f"{what}: 'Index' are no {kind}: {error}") from error
+    if kind in ("bool", "int64", "uint64", "float64"):
+        return np.asarray(labels, dtype=kind)
+    if kind != "object":
+        raise ValueError(f"{what}: there is no 'IndexType' {kind!r}.")
+    found = np.empty(len(labels), dtype=object)
+    found[:] = [_files.decode(label) for label in labels]
+    return found
 
 
 def _hue(number: int) -> str:

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import math
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 import torch
 
-from . import _accounts
+from . import _accounts, _files
 from ._dtype import output_dtype
-from ._parameter_files import from_jsonable, jsonable
 from .parameters import Parameters
 
 if TYPE_CHECKING:
     import pandas as pd
 
 logger = logging.getLogger(__name__)
+
+KIND = "Variables"
+"""What their files hold."""
 
 
 class Variables:
@@ -351,41 +352,161 @@ class Variables:
         if sphinx_math and "notation" in table:
             table["notation"] = [f":math:`{text}`" for text in table["notation"]]
         table.columns = [str(column).title() for column in table.columns]
-        table.to_csv(file_path)
+        with _files.writing(file_path) as scratch:
+            table.to_csv(scratch)
+
+    # All files hold the declaration and the results, and read back what was written.
 
     def to_json(self, file_path: os.PathLike | str) -> None:
-        Path(file_path).write_text(json.dumps(self.document()), encoding="utf-8")
+        """Writes one file; one that was there stays whole if that fails. So do all the others.
+
+        Raises:
+            TypeError: entries of `info` that no file can hold, or complex results.
+        """
+        _files.write_json(file_path, self.document())
 
     @classmethod
     def from_json(cls, file_path: os.PathLike | str, parameters: Parameters | None = None) -> Self:
-        """Variables and results from a file that `to_json` wrote."""
-        return cls(
-            **cls.arguments(json.loads(Path(file_path).read_text(encoding="utf-8"))),
-            parameters=parameters,
-        )
+        """Variables and results from a file that `to_json` wrote, here or in the published package.
+
+        Raises:
+            ValueError: what is no such file. The message names it.
+        """
+        with _files.reading(file_path):
+            given = cls.arguments(_files.read_json(file_path))
+            return cls(**given, parameters=parameters)
+
+    def to_csv(self, file_path: os.PathLike | str) -> None:
+        """Writes a table: a row per time, a column per variable or element: `Y`, `W[S1]`, `M[0,1]`.
+
+        In front of it is a line `# {...}` with the declarations, so that
+        `pandas.read_csv(path, skiprows=1, index_col=0)` reads the table.
+        """
+        self._write_table(file_path, "csv")
+
+    @classmethod
+    def from_csv(cls, file_path: os.PathLike | str, parameters: Parameters | None = None) -> Self:
+        """Variables and results from a file that `to_csv` wrote; errors as from `from_json`."""
+        return cls._read_table(file_path, "csv", parameters)
+
+    def to_excel(self, file_path: os.PathLike | str) -> None:
+        """Writes the table of `to_csv` as the sheet `Variables`. Needs openpyxl."""
+        self._write_table(file_path, "excel")
+
+    @classmethod
+    def from_excel(cls, file_path: os.PathLike | str, parameters: Parameters | None = None) -> Self:
+        """Variables and results from a workbook that `to_excel` wrote; errors as from `from_json`."""
+        return cls._read_table(file_path, "excel", parameters)
+
+    def to_parquet(self, file_path: os.PathLike | str) -> None:
+        """Writes the table of `to_csv`, declarations in its metadata. Needs pyarrow."""
+        self._write_table(file_path, "parquet")
+
+    @classmethod
+    def from_parquet(
+        cls, file_path: os.PathLike | str, parameters: Parameters | None = None
+    ) -> Self:
+        """Variables and results from a file that `to_parquet` wrote; errors as from `from_json`."""
+        return cls._read_table(file_path, "parquet", parameters)
+
+    def _write_table(self, path: os.PathLike | str, form: str) -> None:
+        import pandas as pd
+
+        series = self.gather_timeseries()
+        rows = max(map(len, series.values()), default=0)
+        columns: dict[str, Any] = {"time": np.arange(rows)}
+        details = {}
+        for name, values in series.items():
+            shape, what = list(values.shape), f"variable {name!r}"
+            array = _files.numeric(values, what).reshape(len(values), -1)
+            # The rest of a shorter one is not read back: "shape" has its number of rows.
+            filler = np.nan if array.dtype.kind == "f" else 0
+            array = np.pad(array, ((0, rows - len(array)), (0, 0)), constant_values=filler)
+            info = self._info_document(name)
+            names = _files.element_names(name, shape[1:], info.get("sectors") or ())
+            _files.add_columns(columns, names, array)
+            details[name] = {"info": info, "shape": shape, "dtype": str(values.dtype)}
+        _files.write_table(path, form, pd.DataFrame(columns), KIND, {KIND: details})
+
+    @classmethod
+    def _read_table(cls, path: os.PathLike | str, form: str, parameters: Parameters | None) -> Self:
+        with _files.reading(path):
+            table, details = _files.read_table(path, form, KIND)
+            content = {}
+            for name, entry in _files.entry(details, KIND).items():
+                what = f"variable {name!r}"
+                entry = _files.as_mapping(entry, what)
+                shape = _files.as_shape(entry.get("shape"), what)
+                dtype = _files.as_dtype(entry.get("dtype"), what)
+                if not shape:
+                    raise ValueError(f"{what}: its shape must begin with its number of rows.")
+                labels = _files.entry(entry, "info").get("sectors")
+                labels = labels if isinstance(labels, list) else ()
+                names = _files.element_names(name, shape[1:], labels)
+                cells = _files.take_columns(table, names).iloc[: shape[0]].to_numpy()
+                if len(cells) < shape[0]:
+                    raise ValueError(f"{what} has {len(cells)} rows, {shape[0]} are declared.")
+                values = _files.column_tensor(cells, dtype, what).reshape(shape)
+                content[name] = {"info": entry["info"], "timeseries": values}
+            return cls(**cls.arguments(content), parameters=parameters)
 
     def document(self) -> dict[str, Any]:
         """Declaration and results as one JSON document."""
-        return {
-            name: {
-                "info": jsonable(self.info.get(name, {})),
+        content: dict[str, Any] = {_files.STAMP: _files.stamp(KIND)}
+        for name, path in self.gather_timeseries().items():
+            if path.is_complex():
+                raise TypeError(f"variable {name!r}: a file cannot hold complex numbers.")
+            content[name] = {
+                "info": self._info_document(name),
                 "timeseries": path.tolist(),
                 "dtype": str(path.dtype),
             }
-            for name, path in self.gather_timeseries().items()
-        }
+        return content
+
+    def _info_document(self, name: str) -> dict[str, Any]:
+        found = {}
+        for key, value in self.info.get(name, {}).items():
+            # Accounting roles are tuples always, and lists in the files of the published package.
+            value = _as_lists(value) if key == "sfc" else value
+            found[key] = _files.encode(value, f"variable {name!r}: {key!r}")
+        return found
 
     @staticmethod
     def arguments(content: Mapping[str, Any]) -> dict[str, Any]:
         """The constructor's arguments from such a document."""
         info, timeseries = {}, {}
         for name, entry in content.items():
-            info[name] = dict(entry["info"])
-            if "sfc" in info[name]:
-                info[name]["sfc"] = [_accounts.as_tuples(role) for role in info[name]["sfc"]]
-            dtype = from_jsonable(entry.get("dtype")) or torch.get_default_dtype()
-            timeseries[name] = torch.tensor(entry["timeseries"], dtype=dtype)
+            if name == _files.STAMP and "info" not in entry:
+                _files.check_stamp(entry, KIND)
+                continue
+            what = f"variable {name!r}"
+            entry = _files.as_mapping(entry, what)
+            info[name] = _checked(_files.decode(_files.entry(entry, "info")), what)
+            path = entry.get("timeseries")
+            if not isinstance(path, torch.Tensor):
+                path = _files.as_tensor(path, entry.get("dtype"), f"{what}: 'timeseries'")
+            if path.dim() == 0:
+                raise ValueError(f"{what}: 'timeseries' must have a row per time.")
+            timeseries[name] = path
         return {"variable_info": info, "timeseries": timeseries}
+
+
+def _checked(info: dict[str, Any], what: str) -> dict[str, Any]:
+    """The entries of one variable in a file, where the core relies on them."""
+    history, sectors = info.get("history", 0), info.get("sectors") or []
+    if not isinstance(history, int) or history < 0:
+        raise ValueError(f"{what}: 'history' must be a whole number, not {history!r}.")
+    if not isinstance(sectors, list | tuple) or not all(isinstance(s, str | int) for s in sectors):
+        raise ValueError(f"{what}: 'sectors' must be a list of names or sizes, not {sectors!r}.")
+    if "sfc" in info:
+        if not isinstance(info["sfc"], list):
+            raise ValueError(f"{what}: 'sfc' must be a list of roles, not {info['sfc']!r}.")
+        info["sfc"] = [_accounts.as_tuples(role) for role in info["sfc"]]
+    return info
+
+
+def _as_lists(role: Any) -> Any:
+    return [_as_lists(part) for part in role] if isinstance(role, list | tuple) else role
 
 
 def detached(tensors: Mapping[str, Any]) -> dict[str, Any]:

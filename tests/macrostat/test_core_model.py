@@ -158,7 +158,7 @@ def test_loading_never_unpickles(tmp_path: Path):
     (tmp_path / "m.pkl").write_bytes(pickle.dumps(Trap()))
     with pytest.raises(ValueError, match="looks like a pickle"):
         Model.load(tmp_path / "m.pkl")
-    (tmp_path / "m.json").write_text(json.dumps([1]))
+    (tmp_path / "m.json").write_text(json.dumps({"x": 1}))
     with pytest.raises(ValueError, match="was not written by"):
         Model.load(tmp_path / "m.json")
 

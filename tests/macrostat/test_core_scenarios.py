@@ -162,7 +162,7 @@ def test_json_reads_back_what_was_written(name: str | None, tmp_path: Path):
     parameters = ToyParameters() if name is None else get_model_classes(name).Parameters()
     before = cls(parameters=parameters)
     for i, key in enumerate(before.timeseries[0]):
-        before.add_scenario({key: [0.1, 0.2]}, name=f"s{i}")
+        before.add_scenario({key: before[0, key][:2] * 0.7 + 0.1}, name=f"s{i}")
     before.calibration_variables = list(before.timeseries[0])[:1]
     before.to_json(tmp_path / "s.json")
     after = cls.from_json(tmp_path / "s.json", parameters=parameters)
