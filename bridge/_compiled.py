@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from macrostat_jax import _compile
 from macrostat_jax._compile import disk_cache
 
 Indices = tuple[int, ...]
@@ -44,7 +45,10 @@ class Compiled:
         self._lock = threading.Lock()
 
     def __call__(self, *arrays: jax.Array) -> Any:
-        signature = tuple((array.shape, array.dtype) for array in arrays)
+        signature = (
+            _compile.generation,
+            *((array.shape, array.dtype) for array in arrays),
+        )
         if signature in self._known:
             return self._compiled(*arrays)
         with disk_cache():

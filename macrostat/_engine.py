@@ -23,7 +23,7 @@ import torch
 from torch.autograd import forward_ad
 
 from bridge import to_jax, to_torch, torch_function
-from macrostat_jax import AddingUp, Model
+from macrostat_jax import AddingUp, Model, _compile
 from macrostat_jax._compile import disk_cache
 from macrostat_jax._simulate import (
     Inputs,
@@ -136,7 +136,7 @@ class Program:
         self._known: set[Any] = set()
 
     def _call(self, kind: str, *tensors: torch.Tensor) -> Any:
-        signature = (kind, *(tensor.shape for tensor in tensors))
+        signature = (_compile.generation, kind, *(tensor.shape for tensor in tensors))
         with jax.enable_x64(True):
             arrays = [to_jax(tensor) for tensor in tensors]
             with disk_cache() if signature not in self._known else contextlib.nullcontext():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -12,8 +13,15 @@ from typing import Any
 import jax
 import jax.core
 
+logger = logging.getLogger(__name__)
+
 _lock = threading.RLock()
 _known: set[Any] = set()
+
+generation = 0
+"""How often all programs have been let go of: what is known to be compiled is known of one generation."""
+_compiled = 0
+CHECKED_EVERY, SPARED = 32, 0.7
 
 
 def call(function: Callable, plan: Any, *args: Any) -> Any:
@@ -33,6 +41,35 @@ def call(function: Callable, plan: Any, *args: Any) -> Any:
         result = function(plan, *args)
     _known.add(signature)
     return result
+
+
+def forget() -> None:
+    """Lets go of all programs that JAX has compiled in this process; what is used again compiles again."""
+    global generation
+    generation += 1
+    _known.clear()
+    jax.clear_caches()
+
+
+def _spare_maps() -> None:
+    """Every program for a CPU holds some 50 to 200 memory maps. At the kernel's limit the next one would
+    end the process with a segmentation fault: before that, all are let go of.
+    """
+    global _compiled
+    _compiled += 1
+    if _compiled % CHECKED_EVERY:
+        return
+    try:
+        limit = int(Path("/proc/sys/vm/max_map_count").read_text())
+        with open("/proc/self/maps", "rb") as maps:
+            count = sum(1 for _ in maps)
+    except (OSError, ValueError):  # no such limit on this system
+        return
+    if count > SPARED * limit:
+        logger.info(
+            "%d memory maps of %d are in use: letting go of compiled programs.", count, limit
+        )
+        forget()
 
 
 def _setting(name: str) -> Any:
@@ -62,6 +99,7 @@ def disk_cache() -> Iterator[None]:
     settings are restored on the way out, and JAX's handle on the folder is reset, so that a cache
     which they set up later is theirs alone.
     """
+    _spare_maps()
     directory = cache_directory() if _setting("jax_compilation_cache_dir") is None else None
     if directory is None:
         yield

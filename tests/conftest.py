@@ -10,6 +10,8 @@ from pathlib import Path
 import jax
 import pytest
 
+from macrostat_jax import _compile
+
 CHOOSES_ITS_OWN = ("bridge", "macrostat")
 
 
@@ -23,6 +25,14 @@ def precision(request: pytest.FixtureRequest) -> Iterator[None]:
     folder = request.path.relative_to(Path(__file__).parent).parts[0]
     with jax.enable_x64(folder not in CHOOSES_ITS_OWN):
         yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def programs_are_let_go() -> Iterator[None]:
+    """Every compiled program holds some memory maps, of which a process may have 65,530 on Linux: a
+    run of the whole suite would reach that, and end in a segmentation fault."""
+    yield
+    _compile.forget()
 
 
 @pytest.fixture

@@ -69,9 +69,12 @@ class Scenarios:
     def get_default_scenario(self) -> dict[str, torch.Tensor]:
         """The default values as series of shape (timesteps, 1) or (timesteps, *shape)."""
         horizon = self.parameters["timesteps"]
-        series = {}
+        series, dtype = {}, output_dtype(self.parameters.hyper)
         for key, value in self.get_default_scenario_values().items():
-            row = _tensor(value).to(output_dtype(self.parameters.hyper))
+            if isinstance(value, int | float):
+                series[key] = torch.full((horizon, 1), value, dtype=dtype)
+                continue
+            row = _tensor(value).to(dtype)
             row = row.reshape(1) if row.dim() == 0 else row
             series[key] = row.expand(horizon, *row.shape).clone()
         return series
@@ -115,24 +118,23 @@ class Scenarios:
 
         Args:
             timeseries: series -> a number, which holds to the end; or a list, tensor, array or
-                Series, which fills its own length, after which the default resumes. What exceeds
-                the horizon is cut off, with a logged warning.
+                Series, which fills its own length, after which the default resumes.
             name: default `Scenario.<number>`.
             colour: for pictures, `#rrggbb`.
 
         Raises:
             KeyError: a series that the default scenario lacks. ValueError: a value of a wrong
-                shape. The scenario is then not added.
+                shape or that is not finite, more values than there are periods from the trigger on, or
+                a trigger beyond the horizon. The scenario is then not added.
         """
         import pandas as pd
 
         number = max(self.info) + 1
-        if timeseries and self.trigger >= self.parameters["timesteps"]:
-            logger.warning(
-                "Scenario %r changes nothing: its trigger is %d, and there are %d timesteps.",
-                name or number,
-                self.trigger,
-                self.parameters["timesteps"],
+        horizon = self.parameters["timesteps"]
+        if timeseries and self.trigger >= horizon:
+            raise ValueError(
+                f"Scenario {name or number!r} would change nothing: scenario_trigger is {self.trigger}, "
+                f"and there are {horizon} timesteps."
             )
         series = self.get_default_scenario()
         info = self._new_info(
@@ -156,6 +158,8 @@ class Scenarios:
 
     def _splice(self, key: str, path: torch.Tensor, value: Any) -> None:
         value = _tensor(value).detach().to(path)
+        if not bool(torch.isfinite(value).all()):
+            raise ValueError(f"Series {key!r} must be finite: it has NaN or infinite values.")
         room, shape = path[self.trigger :], path.shape[1:]
         if value.dim() == 0 or (value.shape == shape and shape != (1,)):
             room[...] = value
@@ -166,10 +170,13 @@ class Scenarios:
                 f"Series {key!r} takes a number or rows of shape {tuple(shape)}, not an array of "
                 f"shape {tuple(value.shape)}."
             )
-        if len(value) > len(room):
-            logger.warning("%r: %d of its %d values fit.", key, len(room), len(value))
-        length = min(len(value), len(room))
-        room[:length] = value[:length].reshape(length, *shape)
+        length = len(value)
+        if length > len(room):
+            raise ValueError(
+                f"Series {key!r} has {length} values, but there are {len(room)} periods from the trigger "
+                f"({self.trigger}) to the end."
+            )
+        room[:length] = value.reshape(length, *shape)
 
     def _new_info(self, name: str, colour: str) -> dict[str, Any]:
         periods = max(self.parameters["timesteps"] - self.trigger, 0)

@@ -52,7 +52,7 @@ class Variables:
         self.parameters = parameters
         self.info = self.get_default_variables() if variable_info is None else variable_info
         self._unknown: set[str] = set()
-        self.initialize_tensors()
+        self._forget()
         if timeseries is not None:
             self.set_timeseries(timeseries)
 
@@ -73,12 +73,15 @@ class Variables:
 
     def initialize_tensors(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         """Forgets the last run; returns a zero state and an empty history."""
+        self._forget()
+        return self.new_state(), self.history
+
+    def _forget(self) -> None:
         self.history: dict[str, list] = {
             name: [] for name, info in self.info.items() if info.get("history", 0) > 0
         }
         self.timeseries_list: dict[str, list[torch.Tensor]] = {name: [] for name in self.info}
         self.timeseries: dict[str, torch.Tensor] = {}
-        return self.new_state(), self.history
 
     def new_state(self) -> dict[str, torch.Tensor]:
         """Zeros of every variable's shape."""

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from macrostat_jax.diff._judge import Comparison, compare_all
+from macrostat_jax.diff._judge import IMMATERIAL, Comparison, compare_all
 
 from .. import _engine
 from ._loss import LossFn
@@ -95,7 +95,8 @@ def check_model_differentiability(
     """Compares reverse with forward mode and with finite differences.
 
     A parameter agrees if |a - n| <= atol + rtol max(|a|, |n|) + e in every element, where e is the finite
-    difference's own error estimate (from halving its step, plus round-off). Where e exceeds 1e-2 of the
+    difference's own error estimate (from halving its step, plus round-off; what changes the loss by less than
+    a billionth of its size when the parameter doubles is none). Where e exceeds 1e-2 of the
     derivative, the verdict is "inconclusive", which does not pass; so it is at a kink, where left and right
     derivatives differ by more than that tolerance. All of it is computed in float64 where loss and model
     permit; what `JacobianAutograd.compute` gives in the model's own dtype must be finite as well.
@@ -152,7 +153,14 @@ def check_model_differentiability(
         found = numerical._differences(loss_fn, numerical_mode, halved=True)
         gradients["numerical"] = differences = JacobianResult(found.values, **describe(model))
         numerical_part = _part(
-            "Autograd vs numerical", reverse, differences, found, rtol, atol, max(eps, found.eps)
+            "Autograd vs numerical",
+            reverse,
+            differences,
+            found,
+            rtol,
+            atol,
+            max(eps, found.eps),
+            _floors(model, values[0], differences),
         )
         details["numerical"] = numerical_part
     if given != dtype:
@@ -195,6 +203,7 @@ def _part(
     rtol: float,
     atol: float,
     eps: float,
+    floors: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, Any]:
     """One comparison as the report keeps it."""
     left, right = _arrays(a, n)
@@ -202,7 +211,7 @@ def _part(
     if differences is not None:
         gaps = _numpy(differences.kinks)
         errors = _numpy(differences.errors)
-    found: dict[str, Comparison] = compare_all(left, right, errors, rtol, atol, eps, gaps)
+    found: dict[str, Comparison] = compare_all(left, right, errors, rtol, atol, eps, gaps, floors)
     parameters = {name: asdict(one) for name, one in found.items()}
     # Both modes of autograd have every parameter; differences are of the free scalar ones.
     only_a = {k: a.expected_absent(k) if differences else None for k in left if k not in right}
@@ -219,6 +228,18 @@ def _part(
         "only_in_b": only_b,
         "parameters": parameters,
     }
+
+
+def _floors(
+    model: Any, loss: torch.Tensor, differences: Mapping[str, torch.Tensor]
+) -> dict[str, np.ndarray]:
+    """By scalar parameter, the derivatives that do not matter and cannot be told from rounding."""
+    size = IMMATERIAL * float(loss.detach().double().abs().max()) if loss.numel() else 0.0
+    found = {}
+    for name, value in differences.items():
+        at = abs(float(model.parameters[name]))
+        found[name] = np.full(tuple(value.shape), size / (at if at > 0 else 1.0))
+    return found
 
 
 def _arrays(

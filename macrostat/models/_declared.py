@@ -56,44 +56,82 @@ def _sectors(definition: Definition) -> list[str]:
     return [name for name in found if name != "Macroeconomy"] or ["Macroeconomy"]
 
 
+def _copied(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Entries of a model's own: what is derived from a declaration is kept, and shared by all of its models."""
+    return {
+        name: {key: list(v) if isinstance(v, list) else v for key, v in entry.items()}
+        for name, entry in entries.items()
+    }
+
+
+@functools.lru_cache(maxsize=256)
+def _default_parameters(definition: Definition) -> dict[str, dict[str, Any]]:
+    found = {}
+    for field in definition.Params.fields.values():
+        if field.axes and not _over_sectors(field):
+            continue
+        values = np.broadcast_to(np.asarray(field.default, float), field.shape).reshape(-1)
+        for i, (name, value) in enumerate(zip(scalar_names(field), values.tolist(), strict=True)):
+            found[name] = {
+                "lower bound": field.bounds[0],
+                "upper bound": field.bounds[1],
+                "notation": _slot_symbol(field, i),
+                "unit": field.unit,
+                "value": value,
+            }
+    return found
+
+
+@functools.lru_cache(maxsize=256)
+def _hyperparameters(definition: Definition) -> dict[str, Any]:
+    """What the declaration says of the hyperparameters. `Parameters` copies it."""
+    hyper: dict[str, Any] = {
+        "timesteps": definition.periods,
+        "timesteps_initialization": 1,
+        "scenario_trigger": definition.trigger,
+        "sectors": _sectors(definition),
+    }
+    axes = [axis for field in definition.Params.fields.values() for axis in field.axes]
+    if labels := {axis.labels for axis in axes if axis.name == SECTOR}:
+        if len(labels) > 1 or sorted(*labels) != list(*labels):
+            raise ValueError(
+                f"{definition.name}: all axes named {SECTOR!r} must have the same labels, in sorted "
+                f"order, not {sorted(labels)}."
+            )
+        hyper["vector_sectors"] = list(*labels)
+    return hyper | dict(definition.options) | HYPERPARAMETERS.get(definition.name, {})
+
+
+@functools.lru_cache(maxsize=256)
+def _default_variables(definition: Definition) -> dict[str, dict[str, Any]]:
+    found, fields = {}, definition.State.fields
+    for field in fields.values():
+        found[field.name] = {
+            "notation": _notation(field.symbol),
+            "unit": field.unit,
+            "history": 0,
+            "sectors": _columns(definition.name, field),
+            "sfc": _roles(field),
+        }
+        if field.price:
+            found[field.name]["price"] = fields[field.price].name
+        if field.unlimited:
+            found[field.name]["unlimited"] = True
+        if len(labels := _labels(field)) == 2:
+            found[field.name]["matrix"] = labels[0]
+    return found
+
+
 class LibraryParameters(Parameters):
     """Parameters of a library model."""
 
     definition: ClassVar[Definition]
 
     def get_default_parameters(self) -> dict[str, dict[str, Any]]:
-        found = {}
-        for field in self.definition.Params.fields.values():
-            if field.axes and not _over_sectors(field):
-                continue
-            values = np.broadcast_to(np.asarray(field.default, float), field.shape).reshape(-1)
-            for i, (name, value) in enumerate(
-                zip(scalar_names(field), values.tolist(), strict=True)
-            ):
-                found[name] = {
-                    "lower bound": field.bounds[0],
-                    "upper bound": field.bounds[1],
-                    "notation": _slot_symbol(field, i),
-                    "unit": field.unit,
-                    "value": value,
-                }
-        return found
+        return _copied(_default_parameters(self.definition))
 
     def get_default_hyperparameters(self) -> dict[str, Any]:
-        hyper = super().get_default_hyperparameters()
-        hyper["timesteps"] = self.definition.periods
-        hyper["timesteps_initialization"] = 1
-        hyper["scenario_trigger"] = self.definition.trigger
-        hyper["sectors"] = _sectors(self.definition)
-        axes = [axis for field in self.definition.Params.fields.values() for axis in field.axes]
-        if labels := {axis.labels for axis in axes if axis.name == SECTOR}:
-            if len(labels) > 1 or sorted(*labels) != list(*labels):
-                raise ValueError(
-                    f"{self.definition.name}: all axes named {SECTOR!r} must have the same labels, "
-                    f"in sorted order, not {sorted(labels)}."
-                )
-            hyper["vector_sectors"] = list(*labels)
-        return hyper | dict(self.definition.options) | HYPERPARAMETERS.get(self.definition.name, {})
+        return super().get_default_hyperparameters() | _hyperparameters(self.definition)
 
     def get_default_data_parameters(self) -> dict[str, dict[str, Any]]:
         return {
@@ -152,40 +190,52 @@ class LibraryScenarios(Scenarios):
         for name, series in self.definition.scenarios.items():
             changes: dict[str, Any] = {}
             for label, value in series.items():
-                changes |= self._series(label, value)
+                changes |= _series(self.definition, label, value)
+            if self.trigger >= self.parameters["timesteps"]:
+                # A short run ends before they depart from the default scenario.
+                logger.info("Scenario %r begins after the last period: it is the default.", name)
+                changes = {}
             self.add_scenario(changes, name=name)
 
     def get_default_scenario_values(self) -> dict[str, Any]:
-        values: dict[str, Any] = {}
-        definition = in_size(self.definition, self.parameters.hyper)
-        for field in definition.Scenario.fields.values():
-            default = np.broadcast_to(np.asarray(field.default, float), field.shape)
-            values[tensor_name(field.name)] = default.copy() if field.shape else float(default)
-        labels = dict.fromkeys(self.definition.shock_series)
-        for series in self.definition.scenarios.values():
-            labels |= dict.fromkeys(label for label in series if not self._is_exogenous(label))
-        for label in labels:
-            values |= self._series(label, 1.0 if label.endswith("_multiply") else 0.0)
-        return values
+        values = _default_values(in_size(self.definition, self.parameters.hyper))
+        return {k: v if isinstance(v, float) else v.copy() for k, v in values.items()}
 
-    def _is_exogenous(self, label: str) -> bool:
-        fields = self.definition.Scenario.fields
-        return label in fields or any(field.name == label for field in fields.values())
 
-    def _series(self, label: str, value: Any) -> dict[str, Any]:
-        """A declared series by public names; a shock to a field over sectors is one per sector."""
-        if self._is_exogenous(label):
-            fields = self.definition.Scenario.fields
-            return {tensor_name(fields[self.definition.Scenario.key_of(label)].name): value}
-        key, kind = self.definition.split_shock(label)
-        field = self.definition.Params.fields[key]
-        if not field.shape:
-            return {f"{tensor_name(field.name)}_{kind}": value}
-        array = np.asarray(value, float)
-        lead = array.shape[: max(array.ndim - len(field.shape), 0)]
-        columns = np.broadcast_to(array, (*lead, *field.shape)).reshape(*lead, -1)
-        names = [f"{tensor_name(name)}_{kind}" for name in scalar_names(field)]
-        return {name: columns[..., i] for i, name in enumerate(names)}
+@functools.lru_cache(maxsize=256)
+def _default_values(definition: Definition) -> dict[str, Any]:
+    """Public name -> default of every exogenous series and listed shock."""
+    values: dict[str, Any] = {}
+    for field in definition.Scenario.fields.values():
+        default = np.broadcast_to(np.asarray(field.default, float), field.shape)
+        values[tensor_name(field.name)] = default.copy() if field.shape else float(default)
+    labels = dict.fromkeys(definition.shock_series)
+    for series in definition.scenarios.values():
+        labels |= dict.fromkeys(label for label in series if not _is_exogenous(definition, label))
+    for label in labels:
+        values |= _series(definition, label, 1.0 if label.endswith("_multiply") else 0.0)
+    return {name: float(value) if np.ndim(value) == 0 else value for name, value in values.items()}
+
+
+def _is_exogenous(definition: Definition, label: str) -> bool:
+    fields = definition.Scenario.fields
+    return label in fields or any(field.name == label for field in fields.values())
+
+
+def _series(definition: Definition, label: str, value: Any) -> dict[str, Any]:
+    """A declared series by public names; a shock to a field over sectors is one per sector."""
+    if _is_exogenous(definition, label):
+        fields = definition.Scenario.fields
+        return {tensor_name(fields[definition.Scenario.key_of(label)].name): value}
+    key, kind = definition.split_shock(label)
+    field = definition.Params.fields[key]
+    if not field.shape:
+        return {f"{tensor_name(field.name)}_{kind}": value}
+    array = np.asarray(value, float)
+    lead = array.shape[: max(array.ndim - len(field.shape), 0)]
+    columns = np.broadcast_to(array, (*lead, *field.shape)).reshape(*lead, -1)
+    names = [f"{tensor_name(name)}_{kind}" for name in scalar_names(field)]
+    return {name: columns[..., i] for i, name in enumerate(names)}
 
 
 class LibraryVariables(Variables):
@@ -205,22 +255,7 @@ class LibraryVariables(Variables):
         super().__init__(variable_info, timeseries, parameters)
 
     def get_default_variables(self) -> dict[str, dict[str, Any]]:
-        found, fields = {}, in_size(self.definition, self.parameters.hyper).State.fields
-        for field in fields.values():
-            found[field.name] = {
-                "notation": _notation(field.symbol),
-                "unit": field.unit,
-                "history": 0,
-                "sectors": _columns(self.definition.name, field),
-                "sfc": _roles(field),
-            }
-            if field.price:
-                found[field.name]["price"] = fields[field.price].name
-            if field.unlimited:
-                found[field.name]["unlimited"] = True
-            if len(labels := _labels(field)) == 2:
-                found[field.name]["matrix"] = labels[0]
-        return found
+        return _copied(_default_variables(in_size(self.definition, self.parameters.hyper)))
 
     def check_health(self) -> bool:
         """Whether the results are finite and all accounts of the model sum to zero.

@@ -152,7 +152,8 @@ def check(
 
     Args:
         of: as in `jacobian`; the default is the mean over time of every variable.
-        rtol, atol: tolerances, to which each finite difference's own error estimate is added.
+        rtol, atol: tolerances, to which each finite difference's own error estimate is added, and what
+            changes an output by less than a billionth of its size when the parameter doubles.
         method, space, step: of the finite differences. Others: as in `jacobian`.
 
     Returns:
@@ -187,7 +188,13 @@ def check(
         agree[output] = compare_all(*pair, None, rtol, atol, eps)
         pair = reverse.values[output], numerical.values[output]
         confirm[output] = compare_all(
-            *pair, errors[output], rtol, atol, eps, (numerical.kinks or {})[output]
+            *pair,
+            errors[output],
+            rtol,
+            atol,
+            eps,
+            (numerical.kinks or {})[output],
+            (numerical.floors or {})[output],
         )
     verdicts = [
         c.verdict for table in (agree, confirm) for by in table.values() for c in by.values()

@@ -13,6 +13,7 @@ from .. import _compile
 from .._model import Model
 from .._simulate import Inputs
 from ._derivatives import _labelled_outputs, _target
+from ._judge import IMMATERIAL
 from ._kinks import kinks
 from ._labelled import Jacobian
 from ._stencil import Stencil
@@ -48,7 +49,7 @@ def finite_differences(
             the derivative: the error estimate says how much.
 
     Returns:
-        A `Jacobian` with `errors` and `kinks` in the layout of `values`.
+        A `Jacobian` with `errors`, `kinks` and `floors` in the layout of `values`.
 
     Raises:
         ValueError: an unknown method or space, a step that is not positive, log space with zero values,
@@ -81,6 +82,7 @@ def finite_differences(
     values: dict[str, dict[str, Any]] = {}
     errors: dict[str, dict[str, Any]] = {}
     gaps: dict[str, dict[str, Any]] = {}
+    floors: dict[str, dict[str, Any]] = {}
     for name, array in outputs.items():
         eps = float(jnp.finfo(array.dtype).eps)
         runs = np.asarray(array, np.float64)[: len(points)]
@@ -89,8 +91,11 @@ def finite_differences(
         slope, error = stencil.combine(runs[:count], eps, points[:count])
         values[name], errors[name] = _columns(slope, leaves), _columns(error, leaves)
         gaps[name] = _columns(kinks(points, runs, eps), leaves)
+        least = IMMATERIAL * np.max(np.abs(runs), initial=0.0) / np.where(x == 0, 1.0, np.abs(x))
+        least = least.reshape(-1, *[1] * (slope.ndim - 1))
+        floors[name] = _columns(np.broadcast_to(least, slope.shape), leaves)
     mode = f"{method} differences, {space} step {step:g}"
-    return Jacobian(model, target.wrt, values, mode, target.split(inputs), errors, gaps)
+    return Jacobian(model, target.wrt, values, mode, target.split(inputs), errors, gaps, floors)
 
 
 def pad_to(runs: int) -> int:

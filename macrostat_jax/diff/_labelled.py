@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @functools.partial(
     jax.tree_util.register_dataclass,
-    data_fields=["values", "at", "errors", "kinks"],
+    data_fields=["values", "at", "errors", "kinks", "floors"],
     meta_fields=["model", "inputs", "mode"],
 )
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
@@ -37,6 +37,7 @@ class Jacobian:
         at: input label -> the value at which it was differentiated.
         errors: error estimates in the layout of `values`, where there are any (finite differences).
         kinks: likewise, how far the derivatives to the left and to the right are apart.
+        floors: likewise, derivatives so small that they do not matter and cannot be told from rounding.
     """
 
     model: Model
@@ -46,6 +47,7 @@ class Jacobian:
     at: dict[str, Any]
     errors: dict[str, dict[str, Any]] | None = None
     kinks: dict[str, dict[str, Any]] | None = None
+    floors: dict[str, dict[str, Any]] | None = None
 
     def __getitem__(self, item: str | tuple[str, str]) -> Any:
         """`J["national_income", "tax_rate"]`, or `J["tax_rate"]` where there is one output.

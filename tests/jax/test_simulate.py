@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -17,6 +18,7 @@ from macrostat_jax import (
     Record,
     Scalar,
     Vector,
+    _compile,
     count_compilations,
     exogenous,
     index,
@@ -399,3 +401,19 @@ def test_a_random_model_needs_its_key():
         simulate(RANDOM)
     with pytest.raises(TypeError, match=r"Expected a model, .* not 'GL06SIM'"):
         simulate("GL06SIM")  # type: ignore[arg-type]
+
+
+def test_programs_are_let_go_before_memory_maps_run_out(monkeypatch):
+    model = models.GL06SIM
+    before = simulate(model, periods=37)
+    monkeypatch.setattr(_compile, "CHECKED_EVERY", 1)
+    generation = _compile.generation
+    simulate(model, periods=38)
+    assert _compile.generation == generation  # there are enough
+    monkeypatch.setattr(_compile, "SPARED", 0.0)
+    simulate(model, periods=39)
+    assert _compile.generation == generation + (1 if Path("/proc/self/maps").exists() else 0)
+    monkeypatch.setattr(_compile, "SPARED", 1.0)
+    np.testing.assert_array_equal(
+        simulate(model, periods=37).national_income, before.national_income
+    )

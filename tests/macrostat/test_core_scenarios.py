@@ -63,11 +63,23 @@ def test_a_series_brings_its_index():
     assert s.info[1]["Name"] == "Scenario.1"
 
 
-def test_too_many_values_are_cut_and_logged(caplog: pytest.LogCaptureFixture):
+def test_what_does_not_fit_is_refused_and_adds_nothing():
     s = scenarios()
-    s.add_scenario({"G": list(range(100))})
+    with pytest.raises(ValueError, match=r"'G' has 100 values, but there are 7 periods from the"):
+        s.add_scenario({"G": list(range(100))})
+    for wrong in (float("nan"), [1.0, float("inf")]):
+        with pytest.raises(ValueError, match="'G' must be finite"):
+            s.add_scenario({"G": wrong})
+    assert set(s.timeseries) == set(s.info) == {0}
+    s.add_scenario({"G": list(range(T - TRIGGER))})
     assert s[1, "G"][TRIGGER:].squeeze().tolist() == list(range(T - TRIGGER))
-    assert "7 of its 100 values fit" in caplog.text
+
+
+def test_a_trigger_beyond_the_horizon_is_refused():
+    late = scenarios()
+    late.trigger = T
+    with pytest.raises(ValueError, match=f"would change nothing: scenario_trigger is {T}"):
+        late.add_scenario({"G": 1.0}, name="late")
 
 
 def test_unknown_series_and_wrong_shapes_add_nothing():

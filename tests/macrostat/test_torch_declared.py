@@ -145,9 +145,10 @@ def test_compiled_and_eager_agree(classes: Any, scenario: int | str):
     assert cells["Cells"][-1, 0, 1] == pytest.approx(0.2 * cells["Income"][-1, 0])
 
 
-def test_no_steady_state_in_closed_form(classes: Any):
-    with pytest.raises(NotImplementedError, match="SECTORAL has no steady state"):
-        classes.Model().compute_theoretical_steady_state()
+def test_the_steady_state_of_a_declaration_without_a_closed_form(classes: Any):
+    found = classes.Model().compute_theoretical_steady_state()
+    # Y = g Y + D: with g = 0.5 and D = 20, Y = 40
+    assert torch.allclose(found["Income"][-1], torch.tensor([40.0]))
 
 
 def test_sectors_out_of_order_are_refused():
