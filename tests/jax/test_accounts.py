@@ -318,7 +318,7 @@ def test_a_price_must_be_a_variable_of_the_same_shape():
         bonds: Scalar = stock("B", asset="Household", price="nothing")
 
     with pytest.raises(ValueError, match="the price 'nothing' of the stock 'bonds' is no variable"):
-        Model("BAD", BondParams, BondScenario, State, lambda p, x: State(bonds=0.0), bond_step)
+        Model("BAD", BondParams, BondScenario, State, lambda p, x: State.filled(0.0), bond_step)
 
 
 # Interest that is no variable -------------------------------------------------------------------

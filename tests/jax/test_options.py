@@ -21,7 +21,7 @@ class State(Record):
 
 
 def initial_state(params, scenario, *, start=3.0):
-    return State(level=start)
+    return State.filled(start)
 
 
 def step(prior, params, scenario, *, sharpness=None):

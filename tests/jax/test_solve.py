@@ -22,7 +22,7 @@ class State(Record):
 
 
 def initial_state(params, scenario):
-    return State(height=1.0)
+    return State.filled(1.0)
 
 
 def step(prior, params, scenario):

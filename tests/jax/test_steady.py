@@ -131,7 +131,7 @@ def transfer(prior, params, scenario):
 
 def test_what_the_step_conserves_is_what_the_start_has():
     def start(params, scenario):
-        return State(first=6.0 * scenario.level, second=0.0)
+        return State(first=6.0 * scenario.level, second=jnp.zeros(()))
 
     model = Model("TRANSFER", Params, Scenario, State, start, transfer)
     # growth x = y / 4 and x + y = 6: x = 6 / (1 + 4 growth), y = 24 growth / (1 + 4 growth)
@@ -153,9 +153,7 @@ def test_it_need_not_be_stable():
     def growing(prior, params, scenario):
         return State(first=(1 + params.growth) * prior.first, second=prior.first)
 
-    model = Model(
-        "GROWING", Params, Scenario, State, lambda p, x: State(first=1e-9, second=0.0), growing
-    )
+    model = Model("GROWING", Params, Scenario, State, lambda p, x: State.filled(1e-9), growing)
     assert float(steady_state(model, periods=10).first) == pytest.approx(0, abs=1e-12)
 
 
@@ -180,7 +178,7 @@ def test_what_it_refuses():
     with pytest.raises(ValueError, match=r"take one period of a path, for instance scenario\[-1\]"):
         steady_state(models.GL06PC, scenario=models.GL06PC.scenario())
     with pytest.raises(TypeError, match="GL06PC expects Params"):
-        steady_state(models.GL06PC, models.GL06SIM.params())
+        steady_state(models.get("GL06PC"), models.GL06SIM.params())
 
     def noisy(prior, params, scenario, key):
         return prior

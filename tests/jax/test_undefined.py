@@ -44,7 +44,7 @@ def step(prior, params, scenario):
     spending = params.share + prior.spending / 2
     quantity = (spending - spending) / scenario.price
     average = (quantity + prior.quantity) / 2
-    return State(spending=spending, quantity=quantity, average=average, limit=jnp.inf)
+    return State(spending=spending, quantity=quantity, average=average, limit=jnp.asarray(jnp.inf))
 
 
 DIVIDED = Model("DIVIDED", Params, Scenario, State, lambda p, x: State.filled(0.0), step, periods=6)
@@ -63,7 +63,7 @@ def test_the_first_equation_and_period_are_named():
 def test_each_run_of_a_batch():
     prices = np.full((3, 6), 2.0)
     prices[1, 4:] = 0.0
-    path = simulate(DIVIDED, scenario=Scenario(price=prices))
+    path = simulate(DIVIDED, scenario=Scenario(price=jnp.asarray(prices)))
     (origin,) = undefined(DIVIDED, path)
     assert (origin.run, origin.period) == (1, 4)
 

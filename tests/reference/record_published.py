@@ -133,9 +133,10 @@ def run(
         series = {k: v.clone() for k, v in default.items()}
         for key, value in changes.items():
             series[key][half:] = torch.as_tensor(value, dtype=series[key].dtype)
-        if hasattr(model.scenarios, "add_vector_scenario"):
+        add_vectors = getattr(model.scenarios, "add_vector_scenario", None)
+        if add_vectors is not None:
             # Its add_scenario writes vectors into their first column, one element per period.
-            model.scenarios.add_vector_scenario(series, name="changes")
+            add_vectors(series, name="changes")
         else:
             # It takes series as beginning at the trigger.
             trigger = model.parameters.hyper["scenario_trigger"]

@@ -9,6 +9,7 @@ import logging
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -68,7 +69,7 @@ def main() -> None:
     torch.float = torch.float64  # what it asks for by name
     FOLDER.mkdir(exist_ok=True)
     write_tables()
-    classes = get_model_classes("PichlerEtAl2022DIO")
+    classes: Any = get_model_classes("PichlerEtAl2022DIO")
     hyper = {
         "n_sectors": len(NAMES),
         "sector_names": NAMES,
