@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 from functools import partial
 from typing import Any
 
@@ -55,13 +56,15 @@ def timed(python: Interpreter, code: str, *arguments: str) -> dict[str, Any]:
         'found = globals().get("found") or {"seconds": clock() - start}',
         "print(json.dumps(found))",
     ]
-    done = subprocess.run(
-        [python.path, "-c", "\n".join(lines), *arguments],
-        env=python.environment(),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    with tempfile.TemporaryDirectory() as folder:  # of neither package
+        done = subprocess.run(
+            [python.path, "-c", "\n".join(lines), *arguments],
+            env=python.environment(),
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
