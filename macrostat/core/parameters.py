@@ -40,6 +40,18 @@ OPTIONAL_HYPERPARAMETERS = frozenset(
 """What the core reads if it is there: always accepted, declared or not."""
 
 
+_IMMUTABLE = (str, int, float, bool, type(None))
+
+
+def _copied(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """`copy.deepcopy` of a dict, most of whose values need none: half the time of building a model."""
+    return {k: v if isinstance(v, _IMMUTABLE) else copy.deepcopy(v) for k, v in entry.items()}
+
+
+def _copies(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {name: _copied(entry) for name, entry in entries.items()}
+
+
 class Parameters:
     """The parameters of a model.
 
@@ -72,14 +84,14 @@ class Parameters:
         bounds: Mapping[str, tuple[float, float]] | None = None,
     ) -> None:
         # Copies, because a subclass may hand out dicts that it keeps.
-        self.values: dict[str, dict[str, Any]] = copy.deepcopy(self.get_default_parameters())
-        self.hyper: dict[str, Any] = copy.deepcopy(self.get_default_hyperparameters())
+        self.values: dict[str, dict[str, Any]] = _copies(self.get_default_parameters())
+        self.hyper: dict[str, Any] = _copied(self.get_default_hyperparameters())
         self._resolver: tuple[Any, ConstraintResolver] | None = None
         self._needed_bounds = set(self.values)
         self._take_values(parameters or {}, bounds or {})
         self.update_hyper(hyperparameters or {})
         # After the hyperparameters, which may say how many sectors the data are of.
-        self.data: dict[str, dict[str, Any]] = copy.deepcopy(self.get_default_data_parameters())
+        self.data: dict[str, dict[str, Any]] = _copies(self.get_default_data_parameters())
         for name, entry in (data_parameters or {}).items():
             require(name, self.data, "data parameter")
             self.data[name].update(entry if isinstance(entry, Mapping) else {"value": entry})
