@@ -6,12 +6,12 @@ Texts within blocks are Markdown: `$x$` is mathematics, `*x*` emphasis, and back
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
+
+from ._store import replacing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,18 +213,6 @@ def _joined(blocks: Sequence[Block], write: Callable[[Block], str]) -> str:
 
 def write(path: Path, text: str) -> Path:
     """Writes a text; an interrupted write leaves the old file."""
-    replace(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    with replacing(path) as scratch:
+        scratch.write_text(text, encoding="utf-8")
     return path
-
-
-def replace(path: Path, write: Callable[[Path], Any]) -> None:
-    """Writes a file under another name first, so that an interrupted write leaves the old one."""
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        write(temporary)
-        temporary.chmod(0o644)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

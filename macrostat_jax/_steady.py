@@ -160,12 +160,15 @@ def found_state(search: Search, params: Any, row: Any) -> tuple[Any, Any]:
     def body(carry: Any) -> Any:
         x, left, count = carry
         closer = newton(x, *frozen)
+        left_closer = change(closer, *frozen[:2])
         # Between kinks Newton's method may go astray: the model itself then goes on for a while.
-        x = jax.lax.cond(change(closer, *frozen[:2]) < left, lambda: closer, lambda: followed_on(x))
-        return x, change(x, *frozen[:2]), count + 1
+        return *jax.lax.cond(
+            left_closer < left, lambda: (closer, left_closer), lambda: followed_on(x)
+        ), count + 1
 
     def followed_on(x: Any) -> Any:
-        return jax.lax.fori_loop(0, MORE_PERIODS, lambda _, x: x + gap(x, *frozen[:2]), x)
+        x = jax.lax.fori_loop(0, MORE_PERIODS, lambda _, x: x + gap(x, *frozen[:2]), x)
+        return x, change(x, *frozen[:2])
 
     # The loops keep the program small: a step is large, and here are few copies of it.
     first = (frozen[2], change(frozen[2], *frozen[:2]), 0)

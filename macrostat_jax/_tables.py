@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._record import Record
+from ._store import replacing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,17 +62,11 @@ def save(table: pd.DataFrame, path: Path) -> None:
     }
     if path.suffix not in writers:
         raise ValueError(f"Cannot write {path.name!r}: the endings are {', '.join(writers)}.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=path.suffix)
-    os.close(handle)
     try:
-        writers[path.suffix](temporary)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        with replacing(path) as scratch:
+            writers[path.suffix](scratch)
     except ImportError as error:
         raise ValueError(f"Writing {path.suffix} needs pyarrow: pip install pyarrow.") from error
-    finally:
-        Path(temporary).unlink(missing_ok=True)
 
 
 def _as_json(table: pd.DataFrame) -> str:

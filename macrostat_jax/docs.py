@@ -21,6 +21,7 @@ from . import _document, accounts
 from ._document import Block, Code, Equation, Heading, Picture, Table, Text
 from ._model import Model
 from ._record import NET_WORTH, Field, Record, camel_case
+from ._store import replacing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -115,7 +116,8 @@ def save_picture(figure: Figure, path: Path) -> None:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").quantize(64)
-    _document.replace(path, lambda temporary: image.save(temporary, format="PNG", optimize=True))
+    with replacing(path) as scratch:
+        image.save(scratch, format="PNG", optimize=True)
 
 
 # What a page says ---------------------------------------------------------------------------------

@@ -127,5 +127,6 @@ class Workers:
 
 
 def _call(packed: bytes) -> bytes:
+    # What this program's own processes say to each other; nothing is read from a file.
     worker, task = pickle.loads(packed)
     return pickle.dumps(worker(task))

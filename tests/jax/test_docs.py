@@ -115,15 +115,16 @@ def test_a_model_of_ones_own_is_written(tmp_path):
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-def test_an_interrupted_write_leaves_the_old_page(tmp_path):
+def test_an_interrupted_write_leaves_the_old_page(tmp_path, monkeypatch):
     path = _document.write(tmp_path / "page.md", "old")
 
-    def fails(temporary):
-        temporary.write_text("half")
+    def fails(temporary, *args, **kwargs):
+        temporary.write_bytes(b"half")
         raise KeyboardInterrupt
 
+    monkeypatch.setattr(Path, "write_text", fails)
     with pytest.raises(KeyboardInterrupt):
-        _document.replace(path, fails)
+        _document.write(path, "new")
     assert [file.name for file in tmp_path.iterdir()] == ["page.md"]
     assert path.read_text() == "old"
 
