@@ -15,8 +15,10 @@ from ._record import Vector as Vector
 from ._record import exogenous as exogenous
 from ._record import flow as flow
 from ._record import index as index
+from ._record import noise as noise
 from ._record import param as param
 from ._record import stock as stock
+from ._simulate import run_keys as run_keys
 from ._simulate import simulate as simulate
 from ._steady import steady_state as steady_state
 from ._tables import to_pandas as to_pandas

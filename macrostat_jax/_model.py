@@ -34,10 +34,13 @@ class Model(Generic[P, X, S]):
         Params, Scenario, State: the records of parameters, exogenous series and variables.
         initial_state: `(params, scenario) -> State` before the first period; `scenario` is its row.
         step: `(prior, params, scenario) -> State`, one period, pure. A random model takes a fourth
-            argument `key`, a PRNG key of its own for every period; its `initial_state` may take a third.
+            argument, the period's draws of `Noise` (or, without one, a PRNG key of its own for every
+            period); its `initial_state` may take a third.
             Keyword-only arguments with defaults, of any of the three functions, are the options of the
             model: choices that are no numbers to differentiate by, set with `configure`.
         steady_state: optional closed form, `(params, scenario) -> State`.
+        Noise: the record of random inputs, of fields declared with `noise`. `simulate` draws them from
+            its key, or takes them from the user.
         constraints: adding-up constraints among parameters.
         scenarios: named scenarios: name -> {series: value from `trigger` on}. A series is an exogenous
             field, or a parameter shock `name_add` or `name_multiply`.
@@ -61,6 +64,7 @@ class Model(Generic[P, X, S]):
         step: Callable[..., S],
         steady_state: Callable[[P, X], S] | None = None,
         *,
+        Noise: type[Record] | None = None,
         constraints: tuple[AddingUp, ...] = (),
         scenarios: Mapping[str, Mapping[str, Any]] | None = None,
         shocks: tuple[str, ...] = (),
@@ -69,7 +73,7 @@ class Model(Generic[P, X, S]):
         solved: tuple[str, ...] = (),
     ) -> None:
         self.name = name
-        self.Params, self.Scenario, self.State = Params, Scenario, State
+        self.Params, self.Scenario, self.State, self.Noise = Params, Scenario, State, Noise
         self.initial_state, self.step, self.steady_state = initial_state, step, steady_state
         self.constraints = tuple(constraints)
         self.scenarios = {key: dict(series) for key, series in (scenarios or {}).items()}
@@ -186,7 +190,7 @@ class Model(Generic[P, X, S]):
             KeyError: an axis that the model does not have. TypeError: a size for an axis with labels,
                 or labels for one without.
         """
-        records = (self.Params, self.Scenario, self.State)
+        records = [r for r in (self.Params, self.Scenario, self.State, self.Noise) if r is not None]
         axes = [a for record in records for f in record.fields.values() for a in f.axes]
         known = {axis.name: axis.labels or axis.size for axis in axes}
         new: dict[str, Any] = {}
@@ -207,7 +211,11 @@ class Model(Generic[P, X, S]):
         key = ("sizes", *sorted(new.items()))
         if key not in self._variants:
             variant = copy.copy(self)
-            variant.Params, variant.Scenario, variant.State = (r.resized(new) for r in records)
+            variant.Params, variant.Scenario, variant.State = (
+                record.resized(new) for record in (self.Params, self.Scenario, self.State)
+            )
+            if self.Noise is not None:
+                variant.Noise = self.Noise.resized(new)
             variant._variants = {}
             _verify(variant)
             self._variants[key] = variant
@@ -280,6 +288,70 @@ class Model(Generic[P, X, S]):
             neutral = np.full((horizon, *field.shape), 1.0 if kind == "multiply" else 0.0)
             paths[f"{key}_{kind}"] = _spliced(self, field, neutral, begin, value)
         return paths
+
+    def noise(self, key: Any, *, periods: int | None = None, dtype: Any = None) -> Any:
+        """The random inputs that `simulate` draws from `key`: what it runs with, to look at or change.
+
+        Args:
+            key: a PRNG key, `jax.random.key(seed)`.
+            periods: T; default: `model.periods`.
+            dtype: of the draws; default: JAX's default float. float32 draws are other draws.
+
+        Returns:
+            The model's `Noise`, each field of shape (T, *shape); (T + 1, *shape), the initial state's
+            draws first, where `initial_state` takes noise.
+
+        Raises:
+            TypeError: the model declares no noise, or `key` is no key.
+        """
+        if self.Noise is None:
+            raise TypeError(f"{self.name} declares no random inputs (Noise).")
+        horizon, _ = self._window(periods, None)
+        dtype = jax.dtypes.canonicalize_dtype(float if dtype is None else dtype)
+        first, key = self.start_key(self.check_key(key))
+        drawn = jax.vmap(lambda t: self.draw(jax.random.fold_in(key, t), dtype))(
+            jnp.arange(horizon)
+        )
+        if first is None:
+            return drawn
+        start = self.draw(first, dtype)
+        return jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), start, drawn)
+
+    def draw(self, key: Any, dtype: Any) -> Any:
+        """One period's random inputs. Each field has a stream of its own: another field added at the
+        end leaves the draws of those before as they were."""
+        assert self.Noise is not None
+        fields = self.Noise.fields.values()
+        return self.Noise(
+            **{
+                field.key: field.draw(jax.random.fold_in(key, at), field.shape, dtype)  # pyright: ignore[reportOptionalCall]
+                for at, field in enumerate(fields)
+            }
+        )
+
+    def start_key(self, key: Any) -> tuple[Any, Any]:
+        """The key of the initial state, None where it is not random, and that of the periods."""
+        if not self.random_start:
+            return None, key
+        key, first = jax.random.split(key)
+        return first, key
+
+    def check_key(self, key: Any) -> Any:
+        """`key`, if it is a PRNG key or a batch of them.
+
+        Raises:
+            TypeError: it is not; with what to pass.
+        """
+        if key is None:
+            alternative = " or noise=model.noise(...)" if self.Noise is not None else ""
+            raise TypeError(f"{self.name} is random: pass key=jax.random.key(seed){alternative}.")
+        dtype = getattr(key, "dtype", None)
+        if dtype is None or not jnp.issubdtype(dtype, jax.dtypes.prng_key):
+            raise TypeError(
+                f"{self.name}: key must be a PRNG key, jax.random.key(seed), or several, "
+                f"macrostat_jax.run_keys(seed, runs); not {key!r}."
+            )
+        return key
 
     def split_shock(self, label: str) -> tuple[str, str]:
         """`"tax_rate_add"` is `("tax_rate", "add")`; anything else is a `KeyError`."""
@@ -386,6 +458,12 @@ def _spliced(model: Model, field: Field, path: Any, start: int, value: Any) -> A
 def _verify(model: Model) -> None:
     """The checks of a declaration. Traces `initial_state` and `step` once, without compiling."""
     roles = {"Params": ("param",), "Scenario": ("exogenous",), "State": ("index", "flow", "stock")}
+    if model.Noise is not None:
+        roles["Noise"] = ("noise",)
+        if not model.random:
+            raise TypeError(
+                f"Model {model.name}: it declares Noise, and its step takes no fourth argument for it."
+            )
     for record, allowed in roles.items():
         for key, field in getattr(model, record).fields.items():
             if field.role not in allowed:
@@ -464,7 +542,8 @@ def _verify_default(model: str, field: Field) -> None:
 
 
 def abstract_inputs(model: Model) -> tuple[Any, ...]:
-    """The shapes and dtypes of what `step` takes: the prior state, parameters, exogenous row, key."""
+    """The shapes and dtypes of what `step` takes: prior state, parameters, exogenous row, and the
+    noise or the key."""
     return _abstract(model)[1]
 
 
@@ -477,9 +556,17 @@ def _abstract(model: Model) -> tuple[Any, tuple[Any, ...]]:
             **{k: jax.ShapeDtypeStruct(field.shape, dtype) for k, field in record.fields.items()}
         )
 
-    key = jax.eval_shape(lambda: jax.random.key(0))
+    random: Any = jax.eval_shape(lambda: jax.random.key(0))
+    if model.Noise is not None:
+        random = jax.eval_shape(lambda: model.draw(jax.random.key(0), dtype))
+        for name, field in model.Noise.fields.items():
+            if getattr(random, name).shape != field.shape:
+                raise ValueError(
+                    f"Model {model.name}: the distribution of {name!r} draws the shape "
+                    f"{getattr(random, name).shape}, declared is {field.shape}."
+                )
     params, row = floats(model.Params), floats(model.Scenario)
-    more = (key,) if model.random_start else ()
+    more = (random,) if model.random_start else ()
     first = _traced_state(model, "initial_state", model.initial_state, params, row, *more)
     kept = {
         name: jax.ShapeDtypeStruct(field.shape, getattr(first, name).dtype)
@@ -487,7 +574,7 @@ def _abstract(model: Model) -> tuple[Any, tuple[Any, ...]]:
         if _is_whole(getattr(first, name))
     }
     prior = floats(model.State).replace(**kept)
-    return first, (prior, params, row, *((key,) if model.random else ()))
+    return first, (prior, params, row, *((random,) if model.random else ()))
 
 
 def _is_whole(value: Any) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, Literal, Self, TypeAlias, dataclass_transform
 
 import jax
@@ -21,7 +21,7 @@ Scalar: TypeAlias = jax.Array
 Vector: TypeAlias = jax.Array
 Matrix: TypeAlias = jax.Array
 
-Role = Literal["param", "exogenous", "index", "flow", "stock"]
+Role = Literal["param", "exogenous", "index", "flow", "stock", "noise"]
 Account: TypeAlias = str | tuple[str, str]
 """A sector, or a sector and one of its accounts: `("CentralBank", "Capital")`."""
 
@@ -80,6 +80,7 @@ class Field:
     sector: str = ""
     received_from: Account | None = None
     unlimited: bool = False
+    draw: Callable[..., Any] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -87,6 +88,20 @@ class Field:
 
 
 NET_WORTH = "Net worth"
+
+
+def _open_uniform(key: Any, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    """Uniform on (0, 1): a logarithm of it is finite."""
+    return jax.random.uniform(key, shape, dtype, minval=jax.numpy.finfo(dtype).tiny)
+
+
+DISTRIBUTIONS: dict[str, Callable[..., Any]] = {
+    "uniform": _open_uniform,
+    "normal": jax.random.normal,
+    "logistic": jax.random.logistic,
+    "gumbel": jax.random.gumbel,
+    "exponential": jax.random.exponential,
+}
 
 
 def _axes(shape: Any) -> tuple[Axis, ...]:
@@ -148,6 +163,35 @@ def exogenous(
         ref=ref,
         axes=_axes(shape),
     )
+
+
+def noise(
+    distribution: str | Callable[..., Any],
+    *,
+    symbol: str = "",
+    shape: Any = (),
+    ref: str = "",
+    name: str = "",
+) -> Any:
+    """A random input, drawn anew in every period and independent of everything else.
+
+    Args:
+        distribution: `"uniform"` (on the open interval (0, 1)), `"normal"`, `"logistic"`, `"gumbel"`,
+            `"exponential"` (all standard), or a function `(key, shape, dtype) -> array`. Parameters
+            do not belong here: scale and shift the draw in the step, where derivatives see them.
+        shape: `()`, an `Axis`, or a tuple of axes or sizes: one draw per agent, for instance.
+
+    Raises:
+        ValueError: an unknown distribution.
+    """
+    if not callable(distribution):
+        if distribution not in DISTRIBUTIONS:
+            raise ValueError(
+                f"There is no distribution {distribution!r}: use one of {', '.join(DISTRIBUTIONS)}, or "
+                "a function (key, shape, dtype) -> array."
+            )
+        distribution = DISTRIBUTIONS[distribution]
+    return Field("noise", name=name, symbol=symbol, ref=ref, axes=_axes(shape), draw=distribution)
 
 
 def index(
@@ -264,10 +308,10 @@ def camel_case(key: str) -> str:
     kw_only_default=True,
     frozen_default=True,
     eq_default=False,
-    field_specifiers=(param, exogenous, index, flow, stock),
+    field_specifiers=(param, exogenous, index, flow, stock, noise),
 )
 class Record:
-    """Base of a model's `Params`, `Scenario` and `State`. Subclasses only declare fields.
+    """Base of a model's `Params`, `Scenario`, `State` and `Noise`. Subclasses only declare fields.
 
     A field of declared shape `s` holds an array of shape `s`; in a path, which `simulate` returns,
     it holds `(T, *s)`, and in a batch `(T, B, *s)`.
@@ -285,8 +329,8 @@ class Record:
             spec = cls.__dict__.get(key)
             if not isinstance(spec, Field):
                 raise TypeError(
-                    f"{cls.__qualname__}.{key}: declare it with param, exogenous, index, flow or "
-                    f"stock, not {type(spec).__name__}."
+                    f"{cls.__qualname__}.{key}: declare it with param, exogenous, index, flow, "
+                    f"stock or noise, not {type(spec).__name__}."
                 )
             if hasattr(Record, key):
                 raise TypeError(f"{cls.__qualname__}.{key}: the name is a method of Record.")

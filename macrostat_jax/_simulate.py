@@ -30,6 +30,8 @@ class Inputs(NamedTuple):
     shocks: dict[str, Any]
     initial: Any
     key: Any
+    noise: Any = None
+    """The random inputs, where they are given instead of drawn from `key`."""
 
 
 class Plan(NamedTuple):
@@ -51,6 +53,7 @@ def simulate(
     initial: S | None = None,
     periods: int | None = None,
     key: Any = None,
+    noise: Any = None,
     checkpoint: bool = False,
 ) -> S:
     """Runs a model over T periods.
@@ -66,7 +69,11 @@ def simulate(
         shocks: parameter shocks over time, from `model.shocks(...)`; a named scenario brings its own.
         initial: the state before the first period; default: `model.initial_state`.
         periods: T; default: the length of the scenario's paths, else `model.periods`.
-        key: the PRNG key of a random model. One key for a batch means common random numbers.
+        key: the PRNG key of a random model, `jax.random.key(seed)`, or one for each run of a batch,
+            `run_keys(seed, runs)`. One key for a batch means common random numbers. What a run draws
+            depends on its key and dtype alone: not on the batch it is in, nor on the horizon.
+        noise: the random inputs themselves, in place of a key: a `model.Noise` of paths of shape
+            (T, *shape), as `model.noise(key)` gives, with an axis for the batch or without.
         checkpoint: trade time for memory in reverse mode: it then keeps about 2 sqrt(T) states
             instead of T.
 
@@ -84,7 +91,9 @@ def simulate(
             simultaneous equations of a period have no solution (in a batch: a warning, and NaN in the
             runs concerned; inside a transformation of yours: NaN).
     """
-    inputs, plan = prepare(model, params, scenario, shocks, initial, periods, key, checkpoint)
+    inputs, plan = prepare(
+        model, params, scenario, shocks, initial, periods, key, checkpoint, noise
+    )
     path = _compile.call(_run, plan, inputs)
     if model.solved:
         _check_solved(model, path)
@@ -153,19 +162,23 @@ def _scan(plan: Plan, inputs: Inputs) -> Any:
     model, horizon = plan.model, plan.periods
     params = model.constrain(inputs.params)
     dtype = float_dtype(inputs)
-    initial, key = inputs.initial, inputs.key
-    if initial is None:
-        start_key = ()
+    initial, noise, key = inputs.initial, inputs.noise, inputs.key
+    start = ()
+    if noise is not None:
         if model.random_start:
-            key, first = jax.random.split(key)
-            start_key = (first,)
-        initial = model.initial_state(params, inputs.scenario[0], *start_key)
+            start, noise = (noise[0],), noise[1:]
+    elif model.random or model.random_start:
+        first, key = model.start_key(key)
+        if first is not None:
+            start = (first if model.Noise is None else model.draw(first, dtype),)
+    if initial is None:
+        initial = model.initial_state(params, inputs.scenario[0], *start)
     initial = _canonical_state(model, initial, dtype)
     fixed, moving = _parameter_paths(model, params, inputs.shocks)
     # Folding the period in, rather than splitting T ways: a longer run then begins as a shorter one.
     keys = (
         jax.vmap(lambda t: jax.random.fold_in(key, t))(jnp.arange(horizon))
-        if model.random
+        if model.random and noise is None
         else None
     )
 
@@ -173,8 +186,11 @@ def _scan(plan: Plan, inputs: Inputs) -> Any:
     # values in every period: what is kept of a period is then just the state.
     @functools.partial(jax.checkpoint, prevent_cse=False)
     def step(prior: Any, fixed: Any, row: Any) -> Any:
-        scenario, moving, key = row
-        more = () if key is None else (key,)
+        scenario, moving, noise, key = row
+        if key is not None and model.Noise is not None:
+            # Drawn here and not before the scan: no period's draws are kept, not even in reverse mode.
+            noise = model.draw(key, dtype)
+        more = tuple(x for x in (noise if model.Noise is not None else key,) if x is not None)
         state = model.step(prior, model.Params(**fixed, **moving), scenario, *more)
         return _canonical_state(model, state, dtype)
 
@@ -182,7 +198,7 @@ def _scan(plan: Plan, inputs: Inputs) -> Any:
         state = step(prior, fixed, row)
         return state, state
 
-    rows = (inputs.scenario, moving, keys)
+    rows = (inputs.scenario, moving, noise, keys)
     return _scanned(body, initial, rows, horizon, plan.checkpoint)[1]
 
 
@@ -282,12 +298,13 @@ def prepare(
     periods: int | None = None,
     key: Any = None,
     checkpoint: bool = False,
+    noise: Any = None,
 ) -> tuple[Inputs, Plan]:
     """Checks what `simulate` was given and brings it to canonical form."""
     if not isinstance(model, Model):
         raise TypeError(f"Expected a model, for instance models.GL06SIM, not {model!r}.")
     shocks = dict(shocks or {})
-    given = (params, scenario, shocks, initial)
+    given = (params, scenario, shocks, initial, noise)
     if scenario is None or isinstance(scenario, str):
         name = scenario
         scenario = model.scenario(name, periods=periods if model.Scenario.fields else None)
@@ -297,38 +314,43 @@ def prepare(
         (params, model.Params),
         (scenario, model.Scenario),
         (initial, model.State),
+        *(() if model.Noise is None else ((noise, model.Noise),)),
     ):
         if record is not None and not isinstance(record, kind):
             raise TypeError(
                 f"{model.name} expects {kind.__module__}.{kind.__qualname__}, "
                 f"not {type(record).__module__}.{type(record).__qualname__}."
             )
-    if model.random or model.random_start:
-        if key is None:
-            raise TypeError(f"{model.name} is random: pass key=jax.random.key(seed).")
+    if noise is not None:
+        if model.Noise is None:
+            raise TypeError(f"{model.name} declares no random inputs: it takes no noise.")
+        if key is not None:
+            raise TypeError(f"{model.name}: give a key or the noise, not both.")
+    elif model.random or model.random_start:
+        key = model.check_key(key)
     elif key is not None:
         raise TypeError(f"{model.name} is not random: it takes no key.")
 
     shock_fields = {label: model.Params.fields[model.split_shock(label)[0]] for label in shocks}
-    horizon = _find_horizon(model, scenario, shocks, shock_fields, periods)
+    horizon = _find_horizon(model, scenario, shocks, shock_fields, periods, noise)
     dtype = float_dtype(given)
     axes: list[int | None] = []
     sizes: dict[str, int] = {}
 
-    def take(field: Field, value: Any, time: bool) -> Any:
-        value, batched = _canonical(model, field, value, dtype, horizon if time else None)
+    def take(field: Field, value: Any, rows: int | None) -> Any:
+        value, batched = _canonical(model, field, value, dtype, rows)
         axes.append(0 if batched else None)
         if batched:
             sizes[field.key] = value.shape[0]
         return value
 
-    def record(kind: type[Record], given: Any, time: bool = False) -> Any:
-        return kind(**{k: take(f, getattr(given, k), time) for k, f in kind.fields.items()})
+    def record(kind: type[Record], given: Any, rows: int | None = None) -> Any:
+        return kind(**{k: take(f, getattr(given, k), rows) for k, f in kind.fields.items()})
 
     inputs = Inputs(
         params=record(model.Params, params),
-        scenario=record(model.Scenario, scenario, time=True),
-        shocks={k: take(shock_fields[k], shocks[k], time=True) for k in sorted(shocks)},
+        scenario=record(model.Scenario, scenario, horizon),
+        shocks={k: take(shock_fields[k], shocks[k], horizon) for k in sorted(shocks)},
         initial=None if initial is None else record(model.State, initial),
         key=key,
     )
@@ -336,14 +358,43 @@ def prepare(
         axes.append(0 if jnp.ndim(key) else None)
         if jnp.ndim(key):
             sizes["key"] = key.shape[0]
+    if noise is not None:
+        assert model.Noise is not None
+        rows = horizon + model.random_start
+        inputs = inputs._replace(noise=record(model.Noise, noise, rows))
     if len(set(sizes.values())) > 1:
         raise ValueError(f"{model.name}: the batch sizes differ: {sizes}.")
     batch = tuple(axes) if sizes else None
     return inputs, Plan(model, horizon, batch, checkpoint)
 
 
+def run_keys(seed: int, runs: int, *, first: int = 0) -> jax.Array:
+    """The PRNG keys of runs `first` to `first + runs - 1` of a batch or sweep: shape (runs,).
+
+    Each depends on the seed and on the number of its run alone, so that a sweep draws the same however
+    it is cut into batches.
+
+    Raises:
+        TypeError: a seed that is no integer. ValueError: a negative number of runs.
+    """
+    for what, value in (("seed", seed), ("number of runs", runs), ("first run", first)):
+        if isinstance(value, bool) or not isinstance(value, int | np.integer):
+            raise TypeError(f"The {what} must be an integer, not {value!r}.")
+    if runs < 1 or first < 0:
+        raise ValueError(f"There must be at least one run, from run 0 on; not {runs} from {first}.")
+    key = jax.random.key(int(seed))
+    return jax.vmap(lambda run: jax.random.fold_in(key, run))(
+        jnp.arange(first, first + runs, dtype=jnp.uint32)
+    )
+
+
 def _find_horizon(
-    model: Model, scenario: Any, shocks: dict, shock_fields: dict, periods: int | None
+    model: Model,
+    scenario: Any,
+    shocks: dict,
+    shock_fields: dict,
+    periods: int | None,
+    noise: Any = None,
 ) -> int:
     given = {key: (field, getattr(scenario, key)) for key, field in model.Scenario.fields.items()}
     given |= {label: (shock_fields[label], shocks[label]) for label in shocks}
@@ -352,6 +403,16 @@ def _find_horizon(
         for name, (field, value) in given.items()
         if np.ndim(value) > len(field.shape)
     }
+    if noise is not None:
+        assert model.Noise is not None
+        for name, field in model.Noise.fields.items():
+            shape = np.shape(getattr(noise, name))
+            if len(shape) <= len(field.shape):
+                raise ValueError(
+                    f"{model.name}: the noise {name!r} is a path, of shape {('T', *field.shape)}; not "
+                    f"{shape}."
+                )
+            lengths[f"noise.{name}"] = shape[-len(field.shape) - 1] - model.random_start
     if periods is not None:
         lengths["periods"] = periods
     if len(set(lengths.values())) > 1:

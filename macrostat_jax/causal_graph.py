@@ -32,6 +32,7 @@ COLOURS = {
     "prior": "lightpink",
     "hyper": "lavender",
     "key": "lavender",
+    "noise": "lavender",
     "history": "lightgray",
 }
 """Kind of node -> colour of its box in `picture`."""

@@ -45,7 +45,10 @@ def _traced(model: Model) -> tuple[list[str], ClosedJaxpr]:
     inputs = abstract_inputs(model)
     records = (("prior", model.State), ("params", model.Params), ("scenario", model.Scenario))
     names = [f"{prefix}.{key}" for prefix, kind in records for key in kind.fields]
-    names += ["key"] * (len(inputs) - len(records))
+    if model.Noise is not None:
+        names += [f"noise.{key}" for key in model.Noise.fields]
+    else:
+        names += ["key"] * (len(inputs) - len(records))
     return names, jax.make_jaxpr(model.step)(*inputs)
 
 
@@ -388,6 +391,7 @@ def _symbols(model: Model) -> dict[Tokens, set[str]]:
         ("prior", model.State),
         ("params", model.Params),
         ("scenario", model.Scenario),
+        *(() if model.Noise is None else (("noise", model.Noise),)),
     ):
         for key, field in kind.fields.items():
             for symbol in _renamed(field) if field.symbol else ():

@@ -147,6 +147,7 @@ def check(
     initial: Any = None,
     periods: int | None = None,
     key: Any = None,
+    noise: Any = None,
 ) -> Check:
     """Takes a model's Jacobian in forward mode, reverse mode and by finite differences, and judges.
 
@@ -171,6 +172,7 @@ def check(
         initial=initial,
         periods=periods,
         key=key,
+        noise=noise,
     )
     numerical = finite_differences(model, of, method=method, space=space, step=step, **common)
     forward = jacobian(model, of, mode="forward", **common)

@@ -15,7 +15,7 @@ from .. import _compile
 from .._model import Model
 from .._simulate import Inputs, prepare
 from ._labelled import Jacobian
-from ._target import Of, Target, Wrt, resolve_of, resolve_wrt, with_initial
+from ._target import Of, Target, Wrt, resolve_of, resolve_wrt, with_initial, with_noise
 
 MODES = ("auto", "forward", "reverse")
 
@@ -32,6 +32,7 @@ def jacobian(
     initial: Any = None,
     periods: int | None = None,
     key: Any = None,
+    noise: Any = None,
     checkpoint: bool = False,
 ) -> Jacobian:
     """The derivative of a model's outputs with respect to its inputs, labelled.
@@ -46,7 +47,7 @@ def jacobian(
             several of these.
         mode: `"forward"` (cost grows with the inputs), `"reverse"` (with the outputs), or `"auto"`:
             forward where the outputs are at least as many as the inputs.
-        params, scenario, shocks, initial, periods, key, checkpoint: as in `simulate`.
+        params, scenario, shocks, initial, periods, key, noise, checkpoint: as in `simulate`.
 
     Returns:
         A `Jacobian`: for output o and input i, an array of shape (*shape of o, *shape of i).
@@ -57,7 +58,7 @@ def jacobian(
     if mode not in MODES:
         raise ValueError(f"Unknown mode {mode!r}. There are: {', '.join(MODES)}.")
     target, inputs = _target(
-        model, of, wrt, mode, params, scenario, shocks, initial, periods, key, checkpoint
+        model, of, wrt, mode, params, scenario, shocks, initial, periods, key, noise, checkpoint
     )
     if mode == "auto":
         target = target._replace(mode=_choose(target, inputs))
@@ -76,6 +77,7 @@ def gradient(
     initial: Any = None,
     periods: int | None = None,
     key: Any = None,
+    noise: Any = None,
     checkpoint: bool = False,
 ) -> dict[str, jax.Array]:
     """The reverse-mode gradient of a scalar loss of the path of states.
@@ -89,7 +91,18 @@ def gradient(
         TypeError: a loss that is not one real number.
     """
     target, inputs = _target(
-        model, loss, wrt, "reverse", params, scenario, shocks, initial, periods, key, checkpoint
+        model,
+        loss,
+        wrt,
+        "reverse",
+        params,
+        scenario,
+        shocks,
+        initial,
+        periods,
+        key,
+        noise,
+        checkpoint,
     )
     found = _compile.call(_gradient, target, inputs)
     return {one.label: found[one.label] for one in target.wrt}
@@ -106,6 +119,7 @@ def hessian(
     initial: Any = None,
     periods: int | None = None,
     key: Any = None,
+    noise: Any = None,
 ) -> Jacobian:
     """The matrix of second derivatives of a scalar loss, forward over reverse. Arguments as `gradient`.
 
@@ -113,7 +127,7 @@ def hessian(
         A `Jacobian` of the gradient: for inputs i and j an array of shape (*shape of i, *shape of j).
     """
     target, inputs = _target(
-        model, loss, wrt, "forward", params, scenario, shocks, initial, periods, key, False
+        model, loss, wrt, "forward", params, scenario, shocks, initial, periods, key, noise, False
     )
     values = _declared_order(target, _compile.call(_hessian, target, inputs))
     return Jacobian(model, target.wrt, values, "forward over reverse", target.split(inputs))
@@ -130,6 +144,7 @@ def jvp(
     initial: Any = None,
     periods: int | None = None,
     key: Any = None,
+    noise: Any = None,
 ) -> tuple[Any, Any]:
     """How the outputs move when the inputs move along `tangents`: a Jacobian-vector product.
 
@@ -151,6 +166,7 @@ def jvp(
         initial,
         periods,
         key,
+        noise,
         False,
     )
     x = target.split(inputs)
@@ -172,6 +188,7 @@ def vjp(
     initial: Any = None,
     periods: int | None = None,
     key: Any = None,
+    noise: Any = None,
     checkpoint: bool = False,
 ) -> tuple[Any, dict[str, jax.Array]]:
     """What the inputs contribute to a weighted sum of the outputs: a vector-Jacobian product.
@@ -185,7 +202,18 @@ def vjp(
         (outputs, label -> derivative of the weighted sum, of that input's shape).
     """
     target, inputs = _target(
-        model, of, wrt, "reverse", params, scenario, shocks, initial, periods, key, checkpoint
+        model,
+        of,
+        wrt,
+        "reverse",
+        params,
+        scenario,
+        shocks,
+        initial,
+        periods,
+        key,
+        noise,
+        checkpoint,
     )
     shapes = jax.eval_shape(functools.partial(_outputs, target), inputs)
     if not callable(target.of):
@@ -207,14 +235,20 @@ def _target(
     initial: Any,
     periods: int | None,
     key: Any,
+    noise: Any,
     checkpoint: bool,
 ) -> tuple[Target, Inputs]:
-    inputs, plan = prepare(model, params, scenario, shocks, initial, periods, key, checkpoint)
+    inputs, plan = prepare(
+        model, params, scenario, shocks, initial, periods, key, checkpoint, noise
+    )
     resolved = resolve_wrt(model, wrt)
     by_initial = any(one.group == "initial" for one in resolved)
     if plan.batch is not None and by_initial and inputs.initial is None:
         raise ValueError(f"{model.name}: in a batch, pass initial=... to differentiate by it.")
-    inputs = with_initial(plan, inputs, resolved)
+    by_noise = any(one.group == "noise" for one in resolved)
+    if plan.batch is not None and by_noise and inputs.noise is None:
+        raise ValueError(f"{model.name}: in a batch, pass noise=... to differentiate by it.")
+    inputs = with_initial(plan, with_noise(plan, inputs, resolved), resolved)
     return Target(plan, resolve_of(model, of), resolved, mode), inputs
 
 

@@ -34,6 +34,7 @@ def finite_differences(
     initial: Any = None,
     periods: int | None = None,
     key: Any = None,
+    noise: Any = None,
 ) -> Jacobian:
     """The Jacobian by finite differences, with an error estimate for every entry.
 
@@ -56,7 +57,7 @@ def finite_differences(
             a step too small to move a value in its dtype.
     """
     target, inputs = _target(
-        model, of, wrt, "forward", params, scenario, shocks, initial, periods, key, False
+        model, of, wrt, "forward", params, scenario, shocks, initial, periods, key, noise, False
     )
     if target.plan.batch is not None:
         raise ValueError("Finite differences take one run, not a batch of parameters.")

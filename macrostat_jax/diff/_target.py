@@ -8,13 +8,13 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 
 from .._model import Model
-from .._record import Field
+from .._record import Field, Record
 from .._simulate import Inputs, Plan, trajectory
 
 Of: TypeAlias = str | Sequence[str] | Callable[[Any], Any] | None
 Wrt: TypeAlias = str | Sequence[str]
 
-GROUPS = ("params", "scenario", "initial")
+GROUPS = ("params", "scenario", "initial", "noise")
 
 
 class Input(NamedTuple):
@@ -62,12 +62,12 @@ def resolve_of(model: Model, of: Of) -> tuple[str, ...] | Callable[[Any], Any]:
 
 
 def resolve_wrt(model: Model, wrt: Wrt) -> tuple[Input, ...]:
-    """`"params"`, `"scenario"`, `"initial"`, single names, or several of these, as leaves.
+    """`"params"`, `"scenario"`, `"initial"`, `"noise"`, single names, or several of these, as leaves.
 
     Raises:
         KeyError: an unknown name, with the list of what there is.
     """
-    records = {"params": model.Params, "scenario": model.Scenario, "initial": model.State}
+    records = _records(model)
     found: list[Input] = []
     for name in (wrt,) if isinstance(wrt, str) else tuple(wrt):
         if name in records:
@@ -77,8 +77,8 @@ def resolve_wrt(model: Model, wrt: Wrt) -> tuple[Input, ...]:
         group = group or "params"
         if group not in records:
             raise KeyError(
-                f"{name!r}: write a parameter's name, scenario.<series>, initial.<variable>, or one "
-                f"of {', '.join(GROUPS)}."
+                f"{name!r}: write a parameter's name, scenario.<series>, initial.<variable>, "
+                f"noise.<random input>, or one of {', '.join(records)}."
             )
         found.append(Input(group, records[group].key_of(key)))
     if not found:
@@ -87,8 +87,22 @@ def resolve_wrt(model: Model, wrt: Wrt) -> tuple[Input, ...]:
 
 
 def field_of(model: Model, one: Input) -> Field:
-    records = {"params": model.Params, "scenario": model.Scenario, "initial": model.State}
-    return records[one.group].fields[one.key]
+    return _records(model)[one.group].fields[one.key]
+
+
+def _records(model: Model) -> dict[str, type[Record]]:
+    kinds = (model.Params, model.Scenario, model.State, model.Noise)
+    return {group: kind for group, kind in zip(GROUPS, kinds, strict=True) if kind is not None}
+
+
+def with_noise(plan: Plan, inputs: Inputs, wrt: tuple[Input, ...]) -> Inputs:
+    """Inputs whose random inputs are explicit where they are differentiated."""
+    if inputs.noise is not None or not any(one.group == "noise" for one in wrt):
+        return inputs
+    from .._simulate import float_dtype
+
+    noise = plan.model.noise(inputs.key, periods=plan.periods, dtype=float_dtype(inputs))
+    return inputs._replace(noise=noise, key=None)
 
 
 def with_initial(plan: Plan, inputs: Inputs, wrt: tuple[Input, ...]) -> Inputs:
