@@ -174,6 +174,12 @@ def _scan(plan: Plan, inputs: Inputs) -> Any:
     if initial is None:
         initial = model.initial_state(params, inputs.scenario[0], *start)
     initial = _canonical_state(model, initial, dtype)
+    # Carrying only what the next step reads: the rest would be kept, and pulled back, for nothing.
+    unread = {
+        key: jnp.zeros_like(getattr(initial, key))
+        for key in model.State.fields
+        if key not in model.remembered
+    }
     fixed, moving = _parameter_paths(model, params, inputs.shocks)
     # Folding the period in, rather than splitting T ways: a longer run then begins as a shorter one.
     keys = (
@@ -185,21 +191,26 @@ def _scan(plan: Plan, inputs: Inputs) -> Any:
     # Recomputing one step in the backward pass costs less than storing and loading its intermediate
     # values in every period: what is kept of a period is then just the state.
     @functools.partial(jax.checkpoint, prevent_cse=False)
-    def step(prior: Any, fixed: Any, row: Any) -> Any:
+    def step(carried: Any, fixed: Any, row: Any) -> Any:
         scenario, moving, noise, key = row
         if key is not None and model.Noise is not None:
             # Drawn here and not before the scan: no period's draws are kept, not even in reverse mode.
             noise = model.draw(key, dtype)
         more = tuple(x for x in (noise if model.Noise is not None else key,) if x is not None)
+        prior = model.State(**carried, **unread)
         state = model.step(prior, model.Params(**fixed, **moving), scenario, *more)
         return _canonical_state(model, state, dtype)
 
-    def body(prior: Any, row: Any) -> tuple[Any, Any]:
-        state = step(prior, fixed, row)
-        return state, state
+    def body(carried: Any, row: Any) -> tuple[Any, Any]:
+        state = step(carried, fixed, row)
+        return _remembered(model, state), state
 
     rows = (inputs.scenario, moving, noise, keys)
-    return _scanned(body, initial, rows, horizon, plan.checkpoint)[1]
+    return _scanned(body, _remembered(model, initial), rows, horizon, plan.checkpoint)[1]
+
+
+def _remembered(model: Model, state: Any) -> dict[str, Any]:
+    return {key: getattr(state, key) for key in model.remembered}
 
 
 def _scanned(body: Callable, initial: Any, xs: Any, horizon: int, checkpoint: bool) -> Any:
