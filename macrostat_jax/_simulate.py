@@ -159,6 +159,12 @@ def trajectory(plan: Plan, inputs: Inputs) -> Any:
 
 
 def _scan(plan: Plan, inputs: Inputs) -> Any:
+    body, start, rows = recursion(plan, inputs)
+    return _scanned(body, start, rows, plan.periods, plan.checkpoint)[1]
+
+
+def recursion(plan: Plan, inputs: Inputs) -> tuple[Callable[..., Any], Any, Any]:
+    """A single run as what a scan takes: `(carry, row) -> (carry, state)`, the first carry, the rows."""
     model, horizon = plan.model, plan.periods
     params = model.constrain(inputs.params)
     dtype = float_dtype(inputs)
@@ -205,8 +211,7 @@ def _scan(plan: Plan, inputs: Inputs) -> Any:
         state = step(carried, fixed, row)
         return _remembered(model, state), state
 
-    rows = (inputs.scenario, moving, noise, keys)
-    return _scanned(body, _remembered(model, initial), rows, horizon, plan.checkpoint)[1]
+    return body, _remembered(model, initial), (inputs.scenario, moving, noise, keys)
 
 
 def _remembered(model: Model, state: Any) -> dict[str, Any]:
