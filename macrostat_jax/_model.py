@@ -86,6 +86,8 @@ class Model(Generic[P, X, S]):
             {**_options(initial_state), **_options(steady_state), **_options(step)}
         )
         """The keyword-only arguments of the model's functions, with their values."""
+        self.remembered: tuple[str, ...] = ()
+        """The variables whose last values the step reads: what a run carries from period to period."""
         self._variants: dict[Any, Model[P, X, S]] = {}
         _verify(self)
 
@@ -584,7 +586,11 @@ def _is_whole(value: Any) -> bool:
 
 def _verify_step(model: Model) -> None:
     first, inputs = _abstract(model)
-    after = _traced_state(model, "step", model.step, *inputs)
+    after, jaxpr = _traced_step(model, *inputs)
+    read = {id(var) for equation in jaxpr.eqns for var in equation.invars}
+    read |= {id(var) for var in jaxpr.outvars}
+    priors = zip(model.State.fields, jaxpr.invars, strict=False)  # the prior state comes first
+    model.remembered = tuple(key for key, var in priors if id(var) in read)
     states = {"initial_state": first, "step": after}
     if model.steady_state is not None:
         _, params, row, *_ = inputs
@@ -609,14 +615,29 @@ def _verify_step(model: Model) -> None:
             )
 
 
+def _traced_step(model: Model, *args: Any) -> tuple[Any, Any]:
+    """The shapes of what the step returns, and its equations."""
+    trace = jax.make_jaxpr(model.step, return_shape=True)
+    jaxpr, state = _noted(model, "step", trace, *args)
+    return _checked_state(model, "step", state), jaxpr.jaxpr
+
+
 def _traced_state(model: Model, name: str, function: Callable[..., Any], *args: Any) -> Any:
+    state = _noted(model, name, functools.partial(jax.eval_shape, function), *args)
+    return _checked_state(model, name, state)
+
+
+def _noted(model: Model, name: str, trace: Callable[..., Any], *args: Any) -> Any:
     try:
-        state = jax.eval_shape(function, *args)
+        return trace(*args)
     except Exception as error:
         error.add_note(
             f"Model {model.name}: raised by {name}, which is traced when it is declared."
         )
         raise
+
+
+def _checked_state(model: Model, name: str, state: Any) -> Any:
     # A resized model's records are subclasses, of the same fields, of those that its functions name.
     known = isinstance(state, Record) and issubclass(model.State, type(state))
     if not known or state.fields.keys() != model.State.fields.keys():

@@ -1,5 +1,7 @@
 """Random inputs: declared, drawn from keys, handed in, and the same however runs are batched."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -60,11 +62,11 @@ DRAWS = Model("DRAWS", Params, Scenario, State, start, step, Noise=Noise, period
 
 
 class Steps(Record):
-    up: Scalar = noise("normal", symbol=r"\xi")
+    up: Any = noise("normal", symbol=r"\xi")
 
 
 class Position(Record):
-    x: Scalar = index("x", r"x_{-1} + s \xi")
+    x: Any = index("x", r"x_{-1} + s \xi")
 
 
 WALK = Model(
@@ -130,7 +132,11 @@ def test_noise_handed_in_is_what_runs():
 
 def test_derivatives_by_noise():
     expected = np.tril(np.full((8, 8), 0.5))
-    for inputs in ({"key": jax.random.key(2)}, {"noise": WALK.noise(jax.random.key(2))}):
+    cases: list[dict[str, Any]] = [
+        {"key": jax.random.key(2)},
+        {"noise": WALK.noise(jax.random.key(2))},
+    ]
+    for inputs in cases:
         found = diff.jacobian(WALK, of="x", wrt="noise", **inputs)
         np.testing.assert_allclose(found["x", "noise.up"][:, 1:], expected, rtol=1e-12)
         np.testing.assert_allclose(found["x", "noise.up"][:, 0], 1.0, rtol=1e-12)
@@ -151,7 +157,7 @@ def test_reverse_mode_keeps_no_draws():
         luck: Vector = noise("normal", shape=Axis("agent", size=agents))
 
     class Mean(Record):
-        x: Scalar = index("x")
+        x: Any = index("x")
 
     model = Model(
         "MANY",
@@ -170,7 +176,8 @@ def test_reverse_mode_keeps_no_draws():
         return simulate(model, model.params(size=size), key=jax.random.key(0)).x[-1]
 
     compiled = jax.jit(jax.grad(last)).lower(0.5).compile()
-    memory = compiled.memory_analysis().temp_size_in_bytes
+    memory: Any = compiled.memory_analysis()
+    memory = memory.temp_size_in_bytes
     assert memory < agents * periods * 8 / 3, memory
 
 

@@ -19,6 +19,7 @@ from macrostat_jax import (
     Scalar,
     Vector,
     _compile,
+    causality,
     count_compilations,
     exogenous,
     index,
@@ -417,3 +418,19 @@ def test_programs_are_let_go_before_memory_maps_run_out(monkeypatch):
     np.testing.assert_array_equal(
         simulate(model, periods=37).national_income, before.national_income
     )
+
+
+def test_a_run_carries_what_the_step_reads():
+    """What is kept of each period for the reverse pass is what the next step reads, no more."""
+    wide = models.GL06INSOUT
+    assert 0 < len(wide.remembered) < len(wide.State.fields) / 2
+    sources = frozenset().union(*causality.dependencies(wide).values())
+    assert {f"prior.{key}" for key in wide.remembered} >= {
+        source for source in sources if source.startswith("prior.")
+    }
+    path = simulate(wide, periods=4)
+    state = simulate(wide, periods=1)[-1]
+    for _ in range(3):  # whole states by hand
+        state = wide.step(state, wide.params(), wide.scenario(periods=1)[0])
+    for key in wide.State.fields:
+        np.testing.assert_allclose(getattr(path, key)[-1], getattr(state, key), rtol=1e-12)
