@@ -41,6 +41,10 @@ class Model(Generic[P, X, S]):
         steady_state: optional closed form, `(params, scenario) -> State`.
         Noise: the record of random inputs, of fields declared with `noise`. `simulate` draws them from
             its key, or takes them from the user.
+        log_density: optional, `(prior, state, params, scenario) -> scalar`: the logarithm of the
+            density, or probability, of the state given the one before. The state may depend on the
+            parameters through that law alone, or through the path before. It makes the score function
+            estimator apply (`macrostat_jax.stochastic`).
         constraints: adding-up constraints among parameters.
         scenarios: named scenarios: name -> {series: value from `trigger` on}. A series is an exogenous
             field, or a parameter shock `name_add` or `name_multiply`.
@@ -65,6 +69,7 @@ class Model(Generic[P, X, S]):
         steady_state: Callable[[P, X], S] | None = None,
         *,
         Noise: type[Record] | None = None,
+        log_density: Callable[..., Any] | None = None,
         constraints: tuple[AddingUp, ...] = (),
         scenarios: Mapping[str, Mapping[str, Any]] | None = None,
         shocks: tuple[str, ...] = (),
@@ -75,6 +80,7 @@ class Model(Generic[P, X, S]):
         self.name = name
         self.Params, self.Scenario, self.State, self.Noise = Params, Scenario, State, Noise
         self.initial_state, self.step, self.steady_state = initial_state, step, steady_state
+        self.log_density = log_density
         self.constraints = tuple(constraints)
         self.scenarios = {key: dict(series) for key, series in (scenarios or {}).items()}
         self.shock_series = tuple(shocks)
@@ -83,7 +89,12 @@ class Model(Generic[P, X, S]):
         self.random = _arguments(step) > 3
         self.random_start = _arguments(initial_state) > 2
         self.options: Mapping[str, Any] = MappingProxyType(
-            {**_options(initial_state), **_options(steady_state), **_options(step)}
+            {
+                **_options(initial_state),
+                **_options(steady_state),
+                **_options(log_density),
+                **_options(step),
+            }
         )
         """The keyword-only arguments of the model's functions, with their values."""
         self.remembered: tuple[str, ...] = ()
@@ -166,12 +177,7 @@ class Model(Generic[P, X, S]):
         key = ("options", *sorted(chosen.items()))
         if key not in self._variants:
             variant = copy.copy(self)
-            variant.options = MappingProxyType({**self.options, **chosen})
-            for name in ("initial_state", "step", "steady_state"):
-                function = getattr(self, name)
-                taken = {k: v for k, v in chosen.items() if k in _options(function)}
-                if taken:
-                    setattr(variant, name, functools.partial(function, **taken))
+            variant._choose(chosen)
             variant._variants = {}
             _verify_step(variant)
             self._variants[key] = variant
@@ -185,8 +191,10 @@ class Model(Generic[P, X, S]):
 
         Args:
             sizes: the name of an axis -> its size, or its labels if it has labels. The step sees the
-                sizes in the shapes of its arguments. An array of defaults that no longer fits is
-                dropped: `params` (or `scenario`) then asks for the values.
+                sizes in the shapes of its arguments; a function with an option of the axis's name
+                (`initial_state(params, scenario, *, firm=1000)`) is given the size there. An array of
+                defaults that no longer fits is dropped: `params` (or `scenario`) then asks for the
+                values.
 
         Raises:
             KeyError: an axis that the model does not have. TypeError: a size for an axis with labels,
@@ -218,10 +226,19 @@ class Model(Generic[P, X, S]):
             )
             if self.Noise is not None:
                 variant.Noise = self.Noise.resized(new)
+            variant._choose({name: size for name, size in new.items() if name in self.options})
             variant._variants = {}
             _verify(variant)
             self._variants[key] = variant
         return self._variants[key]
+
+    def _choose(self, options: Mapping[str, Any]) -> None:
+        self.options = MappingProxyType({**self.options, **options})
+        for name in ("initial_state", "step", "steady_state", "log_density"):
+            function = getattr(self, name)
+            taken = {k: v for k, v in options.items() if k in _options(function)}
+            if taken:
+                setattr(self, name, functools.partial(function, **taken))
 
     def scenario(
         self,
@@ -425,12 +442,11 @@ def _check_value(model: Model, field: Field, value: Any) -> None:
     array = _concrete(value)
     if array is None:
         return
-    low, high = field.bounds
     if not np.all(np.isfinite(array)):
         raise ValueError(f"{model.name}: parameter {field.key!r} must be finite, not {value}.")
-    if not np.all((array >= low) & (array <= high)):
+    if not field.within(array):
         raise ValueError(
-            f"{model.name}: parameter {field.key!r} must lie in its bounds [{low:g}, {high:g}], "
+            f"{model.name}: parameter {field.key!r} must lie in its bounds {field.interval}, "
             f"not {value}."
         )
 
@@ -536,10 +552,10 @@ def _verify_default(model: str, field: Field) -> None:
         ) from None
     if math.isnan(low) or math.isnan(high) or low > high:
         raise ValueError(f"Model {model}: {field.key!r} has the bounds [{low}, {high}].")
-    if not (np.all(np.isfinite(default)) and np.all((default >= low) & (default <= high))):
+    if not (np.all(np.isfinite(default)) and field.within(default)):
         raise ValueError(
             f"Model {model}: the default {field.default} of {field.key!r} is not within its bounds "
-            f"[{low:g}, {high:g}]."
+            f"{field.interval}."
         )
 
 
@@ -592,6 +608,8 @@ def _verify_step(model: Model) -> None:
     priors = zip(model.State.fields, jaxpr.invars, strict=False)  # the prior state comes first
     model.remembered = tuple(key for key, var in priors if id(var) in read)
     states = {"initial_state": first, "step": after}
+    if model.log_density is not None:
+        _verify_density(model, inputs)
     if model.steady_state is not None:
         _, params, row, *_ = inputs
         traced = _traced_state(model, "steady_state", model.steady_state, params, row)
@@ -613,6 +631,19 @@ def _verify_step(model: Model) -> None:
                 f"Model {model.name}: {name!r} changes its dtype over a step: initial_state gives "
                 f"{dtypes[0]}, step gives {dtypes[1]}."
             )
+
+
+def _verify_density(model: Model, inputs: tuple[Any, ...]) -> None:
+    if not model.random:
+        raise TypeError(f"Model {model.name}: it declares log_density, and its step is not random.")
+    prior, params, row, *_ = inputs
+    trace = functools.partial(jax.eval_shape, model.log_density)
+    value = _noted(model, "log_density", trace, prior, prior, params, row)
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    if shape != () or not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(
+            f"Model {model.name}: log_density must return one real number, not {value}."
+        )
 
 
 def _traced_step(model: Model, *args: Any) -> tuple[Any, Any]:

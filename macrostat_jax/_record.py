@@ -67,6 +67,7 @@ class Field:
     unit: str = ""
     default: Any = None
     bounds: tuple[float, float] = (-math.inf, math.inf)
+    open: bool = False
     equation: str = ""
     ref: str = ""
     axes: tuple[Axis, ...] = ()
@@ -81,10 +82,23 @@ class Field:
     received_from: Account | None = None
     unlimited: bool = False
     draw: Callable[..., Any] | None = None
+    distribution: str = ""
 
     @property
     def shape(self) -> tuple[int, ...]:
         return tuple(axis.size for axis in self.axes)
+
+    @property
+    def interval(self) -> str:
+        """The bounds as text: `[0, 1]`, or `(0, 1)` where they are open."""
+        low, high = self.bounds
+        return f"({low:g}, {high:g})" if self.open else f"[{low:g}, {high:g}]"
+
+    def within(self, values: np.ndarray) -> bool:
+        """Do all values lie in the bounds? NaN does not."""
+        low, high = self.bounds
+        closed = (low <= values) & (values <= high)
+        return bool(np.all((low < values) & (values < high) if self.open else closed))
 
 
 NET_WORTH = "Net worth"
@@ -117,6 +131,7 @@ def param(
     symbol: str = "",
     unit: str = "",
     bounds: tuple[float, float] = (-math.inf, math.inf),
+    open: bool = False,
     shape: Any = (),
     ref: str = "",
     name: str = "",
@@ -128,6 +143,7 @@ def param(
         symbol: LaTeX, as in the source.
         unit: for instance `"share of income"`.
         bounds: the closed interval of admissible values; the default must lie in it.
+        open: the bounds themselves are not admissible.
         shape: `()`, an `Axis`, or a tuple of axes or sizes.
         ref: equation or table of the source.
         name: the public name, where it is not the field's name in CamelCase.
@@ -139,6 +155,7 @@ def param(
         unit=unit,
         default=default,
         bounds=(float(bounds[0]), float(bounds[1])),
+        open=open,
         ref=ref,
         axes=_axes(shape),
     )
@@ -184,6 +201,7 @@ def noise(
     Raises:
         ValueError: an unknown distribution.
     """
+    label = str(getattr(distribution, "__name__", distribution))
     if not callable(distribution):
         if distribution not in DISTRIBUTIONS:
             raise ValueError(
@@ -191,7 +209,15 @@ def noise(
                 "a function (key, shape, dtype) -> array."
             )
         distribution = DISTRIBUTIONS[distribution]
-    return Field("noise", name=name, symbol=symbol, ref=ref, axes=_axes(shape), draw=distribution)
+    return Field(
+        "noise",
+        name=name,
+        symbol=symbol,
+        ref=ref,
+        axes=_axes(shape),
+        draw=distribution,
+        distribution=label,
+    )
 
 
 def index(

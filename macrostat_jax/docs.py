@@ -139,6 +139,7 @@ def blocks(model: Model, *, one_by_one: bool = False, public: bool = False) -> l
         *_fields("Parameters", model.Params, public, bounds=True),
         *_constraints(model),
         *_fields("Exogenous series", model.Scenario, public, bounds=False),
+        *_random_inputs(model),
         *_options(model),
         *_accounts(model),
         *_scenarios(model, public),
@@ -149,8 +150,11 @@ def _usage(model: Model) -> Iterator[Block]:
     from . import models
 
     if model.name in models.names():
-        call = f"simulate(models.{model.name})"
-        yield Code(f"from macrostat_jax import models, simulate\n\npath = {call}")
+        random = model.random or model.random_start
+        key = ", key=jax.random.key(0)" if random else ""
+        imports = "import jax\n\n" if random else ""
+        imports += "from macrostat_jax import models, simulate\n\n"
+        yield Code(f"{imports}path = simulate(models.{model.name}{key})")
 
 
 def _subject(model: Model) -> str:
@@ -222,7 +226,7 @@ def _fields(title: str, record: type[Record], public: bool, *, bounds: bool) -> 
     for field in record.fields.values():
         symbol = f"${field.symbol}$" if field.symbol else ""
         row = [_name(field, public), symbol, _values(field.default, field.shape)]
-        row += [_interval(field.bounds)] if bounds else []
+        row += [_interval(field)] if bounds else []
         rows.append([*row, _unit(field), field.ref])
     header = ["Name", "Symbol", "Default", *(["Bounds"] if bounds else []), "Unit", "Source"]
     yield _table(header, rows)
@@ -238,6 +242,18 @@ def _constraints(model: Model) -> Iterator[Block]:
             symbol = field.symbol if field else ""
             terms.append(symbol or rf"\text{{{name.replace('_', ' ')}}}")
         yield Equation(f"{' + '.join(terms)} = {constraint.total:g}")
+
+
+def _random_inputs(model: Model) -> Iterator[Block]:
+    if model.Noise is None:
+        return
+    yield Heading("Random inputs")
+    yield Text("Drawn anew in every period, from the key of the run.")
+    rows = []
+    for field in model.Noise.fields.values():
+        symbol = f"${field.symbol}$" if field.symbol else ""
+        rows.append([_name(field, False), symbol, field.distribution, field.ref])
+    yield _table(["Name", "Symbol", "Distribution", "Source"], rows)
 
 
 def _options(model: Model) -> Iterator[Block]:
@@ -320,13 +336,13 @@ def _values(default: Any, shape: tuple[int, ...]) -> str:
     return re.sub(r"\s+", " ", text)
 
 
-def _interval(bounds: tuple[float, float]) -> str:
-    low, high = bounds
+def _interval(field: Field) -> str:
+    low, high = field.bounds
     if np.isinf(low) and np.isinf(high):
         return "any"
     if np.isinf(low) or np.isinf(high):
         return f"at least {low:g}" if np.isinf(high) else f"at most {high:g}"
-    return f"{low:g} to {high:g}"
+    return f"{low:g} to {high:g}{', both excluded' if field.open else ''}"
 
 
 def _name(field: Field, public: bool) -> str:

@@ -22,7 +22,8 @@ from macrostat_jax import models
 from macrostat_jax.diff import check, jacobian
 with jax.enable_x64(True):
     for name in models.names():
-        assert ms.simulate(models.get(name), periods=5) is not None, name
+        key = jax.random.key(0) if models.get(name).random else None
+        assert ms.simulate(models.get(name), periods=5, key=key) is not None, name
     for name in ("LINEAR2D", "GL06SIM", "GL06PC"):
         assert check(models.get(name), periods=10).passed, name
     assert jacobian(models.GL06SIM, "national_income").matrix().shape == (100, 3)
@@ -62,7 +63,9 @@ def test_models_need_the_declaration_and_smooth_alone():
     for path in (ROOT / "macrostat_jax" / "models").glob("[a-z]*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and node.level == 2:
-                assert node.module in ("_model", "_record", "_constraints", "smooth", None), path
+                assert node.module in (
+                    "_model", "_record", "_constraints", "smooth", "stochastic", None,
+                ), path  # fmt: skip
 
 
 QUIET = """

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .linear2d import LINEAR2D as LINEAR2D
     from .nk3e import NK3E as NK3E
     from .pichleretal2022dio import PichlerEtAl2022DIO as PichlerEtAl2022DIO
+    from .randomwalk import RandomWalk as RandomWalk
 
 _REGISTER = {
     "LINEAR2D": "linear2d",
@@ -39,6 +40,7 @@ _REGISTER = {
     "IOPC": "iopc",
     "ECO3IOPC": "eco3iopc",
     "PichlerEtAl2022DIO": "pichleretal2022dio",
+    "RandomWalk": "randomwalk",
 }
 """Model -> the module of this package that declares it."""
 

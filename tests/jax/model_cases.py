@@ -5,9 +5,15 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import jax
 import numpy as np
 
 from macrostat_jax import Model, simulate
+
+
+def keyed(model: Model) -> dict[str, Any]:
+    """The key that a random model runs with in these tests, as an argument; else nothing."""
+    return {"key": jax.random.key(1)} if model.random or model.random_start else {}
 
 
 def randomly(model: Model, seed: int, size: int | None = None) -> Any:
@@ -51,10 +57,12 @@ another one to the right there: shocks that take them elsewhere."""
 
 
 def disturbed(model: Model, periods: int | None = None) -> dict[str, Any]:
-    """The scenario for tests of derivatives, as arguments: one in which the model has them.
+    """The scenario for tests of derivatives, as arguments: one in which the model has them; and the key
+    of a random model, whose derivatives are those of one run.
 
     The longer it is, the likelier another limit begins to bind within the step of a difference.
     """
     if model.name not in DISTURBED:
-        return {} if periods is None else {"periods": periods}
-    return {"scenario": model.scenario(periods=periods or 20, **DISTURBED[model.name])}
+        return keyed(model) if periods is None else {"periods": periods, **keyed(model)}
+    scenario = model.scenario(periods=periods or 20, **DISTURBED[model.name])
+    return {"scenario": scenario, **keyed(model)}

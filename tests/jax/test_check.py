@@ -79,7 +79,7 @@ def test_right_models_pass_at_random_parameters(name):
             found = {report.verdict(key) for key in model.Params.fields}
             assert found <= {"agrees", "inconclusive"}, report.summary()
         else:
-            report = check(model, params=params)
+            report = check(model, params=params, **disturbed(model))
             assert report.passed, report.summary()
 
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from model_cases import disturbed
+from model_cases import disturbed, keyed
 
 from macrostat_jax import count_compilations, models, simulate
 from macrostat_jax.diff import (
@@ -70,8 +70,8 @@ def test_linear_system_by_hand():
 def test_forward_equals_reverse(model, wrt):
     if wrt == "scenario" and not model.Scenario.fields:
         pytest.skip("the model has no exogenous series")
-    forward = jacobian(model, wrt=wrt, mode="forward", periods=20)
-    reverse = jacobian(model, wrt=wrt, mode="reverse", periods=20)
+    forward = jacobian(model, wrt=wrt, mode="forward", periods=20, **keyed(model))
+    reverse = jacobian(model, wrt=wrt, mode="reverse", periods=20, **keyed(model))
     scale = np.abs(forward.matrix()).max()
     # Sums of some 20 x 16 products in either order.
     np.testing.assert_allclose(forward.matrix(), reverse.matrix(), rtol=0, atol=1e-13 * scale)
@@ -102,7 +102,7 @@ def test_finite_differences_bracket_the_exact_derivative(model):
 
 
 def test_products_are_the_jacobian(model):
-    J = jacobian(model, periods=15)
+    J = jacobian(model, periods=15, **keyed(model))
     matrix = J.matrix()
     rng = np.random.default_rng(0)
     direction = rng.normal(size=matrix.shape[1])
@@ -112,11 +112,11 @@ def test_products_are_the_jacobian(model):
         name: part.reshape(field.shape)
         for (name, field), part in zip(model.Params.fields.items(), parts, strict=True)
     }
-    _, tangents = jvp(model, None, along, periods=15)
+    _, tangents = jvp(model, None, along, periods=15, **keyed(model))
     stacked = np.concatenate([np.asarray(tangents[k]).reshape(-1) for k in model.State.fields])
     np.testing.assert_allclose(stacked, matrix @ direction, rtol=1e-12, atol=1e-10)
     weights = {k: rng.normal(size=np.shape(tangents[k])) for k in model.State.fields}
-    _, pulled = vjp(model, None, weights, periods=15)
+    _, pulled = vjp(model, None, weights, periods=15, **keyed(model))
     flat = np.concatenate([weights[k].reshape(-1) for k in model.State.fields])
     found = np.concatenate([np.asarray(pulled[k]).reshape(-1) for k in along])
     np.testing.assert_allclose(found, flat @ matrix, rtol=1e-12, atol=1e-10)

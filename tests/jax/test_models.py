@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from model_cases import randomly
+from model_cases import keyed, randomly
 from published_cases import (
     NEVER_SET,
     OTHER_ROLES,
@@ -196,11 +196,10 @@ def test_registered_models_are_complete_and_differentiable(name):
             assert field.symbol and field.unit, f"{field.key} has no symbol or no unit"
     for field in model.State.fields.values():
         assert field.equation, f"{field.key} has no equation"
-    key: dict[str, Any] = {"key": jax.random.key(0)} if model.random else {}
     params = jax.tree.map(jnp.asarray, model.params())
 
     def total(params):
-        path = simulate(model, params, periods=7, **key)
+        path = simulate(model, params, periods=7, **keyed(model))
         for field in model.State.fields.values():
             if field.unlimited:  # infinity is a value that only such a variable has
                 leaf = getattr(path, field.key)
@@ -217,8 +216,7 @@ def test_registered_models_are_complete_and_differentiable(name):
 @pytest.mark.parametrize("name", models.names())
 def test_float32_stays_float32_and_near(name, float32):
     model = models.get(name)
-    key: dict[str, Any] = {"key": jax.random.key(0)} if model.random else {}
-    single = simulate(model, periods=20, **key)
+    single = simulate(model, periods=20, **keyed(model))
     assert {leaf.dtype for leaf in jax.tree.leaves(single)} == {np.dtype("float32")}
     if model.random:
         return  # the draws differ between the modes

@@ -24,6 +24,7 @@ from macrostat_jax import (
 )
 
 SETTLING = [name for name in models.names() if not models.get(name).random]
+RANDOM = sorted(set(models.names()) - set(SETTLING))
 CLOSED = [name for name in SETTLING if models.get(name).steady_state is not None]
 
 
@@ -60,6 +61,12 @@ def test_a_step_leaves_it_as_it_is(name):
             np.testing.assert_allclose(
                 getattr(after, key), getattr(state, key), rtol=0, atol=1e-10 * scale, err_msg=key
             )
+
+
+@pytest.mark.parametrize("name", RANDOM)
+def test_random_models_have_none(name):
+    with pytest.raises(ValueError, match=f"{name} is random: its state never settles"):
+        steady_state(models.get(name))
 
 
 @pytest.mark.parametrize("name", CLOSED)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from model_cases import keyed
 
 from macrostat_jax import (
     Model,
@@ -21,7 +22,6 @@ from macrostat_jax import (
     undefined,
 )
 
-DETERMINISTIC = [name for name in models.names() if not models.get(name).random]
 RUNS = 200
 
 
@@ -82,12 +82,12 @@ def anywhere(model, seed):
     return model.constrain(model.Params(**jax.tree.map(jnp.asarray, values)))
 
 
-@pytest.mark.parametrize("name", DETERMINISTIC)
+@pytest.mark.parametrize("name", models.names())
 def test_everything_that_is_not_finite_within_the_bounds_is_explained(name):
     model = models.get(name)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of runs without a solution
-        path = simulate(model, anywhere(model, 4))
+        path = simulate(model, anywhere(model, 4), **keyed(model))
     origins = {origin.run: origin for origin in undefined(model, path)}
     leaves = {key: np.asarray(getattr(path, key)) for key in model.State.fields}
     for run in range(RUNS):
