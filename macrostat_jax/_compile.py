@@ -112,9 +112,8 @@ def disk_cache() -> Iterator[None]:
     which they set up later is theirs alone.
     """
     _spare_maps()
-    with _collector_at_rest():
-        with _kept_on_disk():
-            yield
+    with _collector_at_rest(), _kept_on_disk():
+        yield
 
 
 @contextlib.contextmanager
