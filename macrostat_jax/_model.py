@@ -609,7 +609,7 @@ def _verify_step(model: Model) -> None:
     model.remembered = tuple(key for key, var in priors if id(var) in read)
     states = {"initial_state": first, "step": after}
     if model.log_density is not None:
-        _verify_density(model, inputs)
+        _verify_density(model, model.log_density, inputs)
     if model.steady_state is not None:
         _, params, row, *_ = inputs
         traced = _traced_state(model, "steady_state", model.steady_state, params, row)
@@ -633,14 +633,14 @@ def _verify_step(model: Model) -> None:
             )
 
 
-def _verify_density(model: Model, inputs: tuple[Any, ...]) -> None:
+def _verify_density(model: Model, log_density: Any, inputs: tuple[Any, ...]) -> None:
     if not model.random:
         raise TypeError(f"Model {model.name}: it declares log_density, and its step is not random.")
     prior, params, row, *_ = inputs
-    trace = functools.partial(jax.eval_shape, model.log_density)
+    trace = functools.partial(jax.eval_shape, log_density)
     value = _noted(model, "log_density", trace, prior, prior, params, row)
-    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
-    if shape != () or not jnp.issubdtype(dtype, jnp.floating):
+    scalar = getattr(value, "shape", None) == ()
+    if not (scalar and jnp.issubdtype(value.dtype, jnp.floating)):
         raise TypeError(
             f"Model {model.name}: log_density must return one real number, not {value}."
         )
