@@ -319,7 +319,10 @@ def _loss(target: Target, inputs: Inputs, x: dict[str, Any]) -> jax.Array:
 
 
 def _labelled_outputs(target: Target, inputs: Inputs, x: dict[str, Any]) -> dict[str, Any]:
-    value = target.outputs(inputs, x)
+    return _labelled(target, target.outputs(inputs, x))
+
+
+def _labelled(target: Target, value: Any) -> dict[str, Any]:
     if not callable(target.of):
         return value
     leaves = jax.tree_util.tree_flatten_with_path(value)[0]

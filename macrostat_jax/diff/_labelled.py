@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -11,7 +12,7 @@ import numpy as np
 
 from .._model import Model
 from .._record import Axis
-from ._target import Input, field_of, resolve_wrt
+from ._target import PATHS, Input, field_of, resolve_wrt
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -134,7 +135,7 @@ class Jacobian:
 
     def _slots(self, one: Input) -> list[str]:
         field = field_of(self.model, one)
-        if one.group == "scenario":
+        if one.group in PATHS:
             sample = next(iter(self.values.values()))[one.label]
             periods = np.shape(sample)[np.ndim(sample) - len(field.shape) - 1]
             axes: tuple[Axis, ...] = (Axis("time", size=periods), *field.axes)
@@ -148,7 +149,7 @@ class Jacobian:
     def _flat(self, value: Any, one: Input) -> np.ndarray:
         """The input's axes as one last axis."""
         field = field_of(self.model, one)
-        rank = len(field.shape) + (one.group == "scenario")
+        rank = len(field.shape) + (one.group in PATHS)
         value = np.asarray(value)
         return value.reshape(*value.shape[: value.ndim - rank], -1)
 
@@ -157,11 +158,20 @@ class Jacobian:
         return field.axes if field else ()
 
     def _output_dims(self, output: str, rank: int) -> list[str]:
-        axes = [axis.name for axis in self._axes(output)]
+        axes = distinct(axis.name for axis in self._axes(output))
         known = ["time", *axes] if output in self.model.State.fields else []
         if rank == len(known) + 1 and known:
             return ["batch", *known]
         return known if rank == len(known) else [f"{output}_{i}" for i in range(rank)]
+
+
+def distinct(names: Iterable[str]) -> list[str]:
+    """Names of dimensions, a repeated one numbered: an input-output table has industry and industry_2."""
+    found: list[str] = []
+    for name in names:
+        seen = sum(other == name or other.startswith(f"{name}_") for other in found)
+        found.append(f"{name}_{seen + 1}" if name in found else name)
+    return found
 
 
 def _ends(value: np.ndarray) -> str:

@@ -15,6 +15,8 @@ Of: TypeAlias = str | Sequence[str] | Callable[[Any], Any] | None
 Wrt: TypeAlias = str | Sequence[str]
 
 GROUPS = ("params", "scenario", "initial", "noise")
+PATHS = ("scenario", "noise")
+"""The groups whose leaves have a time axis."""
 
 
 class Input(NamedTuple):
@@ -40,17 +42,24 @@ class Target(NamedTuple):
         """The differentiated leaves by label."""
         return {one.label: getattr(getattr(inputs, one.group), one.key) for one in self.wrt}
 
-    def outputs(self, inputs: Inputs, x: dict[str, Any]) -> Any:
-        """The outputs as a function of the differentiated leaves `x`; traced."""
+    def moved(self, inputs: Inputs, x: dict[str, Any]) -> Inputs:
+        """The inputs with the differentiated leaves `x`."""
         for group in GROUPS:
             changes = {one.key: x[one.label] for one in self.wrt if one.group == group}
             if changes:
                 record = getattr(inputs, group).replace(**changes)
                 inputs = inputs._replace(**{group: record})
-        path = trajectory(self.plan, inputs)
+        return inputs
+
+    def read(self, path: Any) -> Any:
+        """The outputs of a path of states."""
         if callable(self.of):
             return self.of(path)
         return {key: getattr(path, key) for key in self.of}
+
+    def outputs(self, inputs: Inputs, x: dict[str, Any]) -> Any:
+        """The outputs as a function of the differentiated leaves `x`; traced."""
+        return self.read(trajectory(self.plan, self.moved(inputs, x)))
 
 
 def resolve_of(model: Model, of: Of) -> tuple[str, ...] | Callable[[Any], Any]:

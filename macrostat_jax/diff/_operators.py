@@ -1,0 +1,546 @@
+"""Derivatives as linear operators: products with them, and compositions of them, without a matrix."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .. import _compile
+from .._model import Model
+from .._simulate import Inputs
+from ._derivatives import _labelled, _loss, _target
+from ._labelled import Jacobian
+from ._spaces import Space, input_space, output_space
+from ._target import Of, Target, Wrt
+
+if TYPE_CHECKING:
+    import lineax
+    import pandas as pd
+    import xarray as xr
+
+Products = Callable[[Any], Any]
+"""Of K directions at once: (K, n) -> (K, m)."""
+
+
+class Operator:
+    """A linear map from named arrays to named arrays. Made by `linear_operator` and its like.
+
+    A product takes a mapping from labels to arrays (a number fills its array, what is not named is
+    zero) and returns one; or it takes a flat vector in the order of the labels and returns one.
+
+    Operators of matching spaces compose, `A @ B` (first B); they add, `A + B`, and scale, `2.0 * A`.
+    `A.T` is the transposed one.
+
+    Attributes:
+        domain, codomain: the spaces of what it takes and gives: labels, shapes, dtype.
+        at: input label -> the value at which a model was differentiated; None for other operators.
+        symmetric, positive: whether it is known to be symmetric, and positive semidefinite.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        domain: Space,
+        codomain: Space,
+        columns: Products,
+        rows: Products,
+        lineax_form: Callable[[], Any],
+        at: dict[str, Any] | None = None,
+        symmetric: bool = False,
+        positive: bool = False,
+    ) -> None:
+        self.name, self.domain, self.codomain, self.at = name, domain, codomain, at
+        self.symmetric, self.positive = symmetric, positive
+        self._columns, self._rows, self._lineax_form = columns, rows, lineax_form
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(m, n): elements of the outputs, elements of the inputs."""
+        return self.codomain.size, self.domain.size
+
+    def mv(self, vector: Any) -> Any:
+        """The product with a direction of the inputs: how the outputs move. Forward mode.
+
+        Raises:
+            KeyError: an unknown label. ValueError: a wrong shape.
+        """
+        result = self._columns(self.domain.flat(vector)[None])[0]
+        return self.codomain.unpack(result) if isinstance(vector, Mapping) else result
+
+    def rmv(self, vector: Any) -> Any:
+        """The product of the transposed operator with weights of the outputs. Reverse mode."""
+        result = self._rows(self.codomain.flat(vector)[None])[0]
+        return self.domain.unpack(result) if isinstance(vector, Mapping) else result
+
+    def to_dense(self, *, mode: str = "auto", chunk: int | None = None) -> np.ndarray:
+        """The matrix (m, n).
+
+        Args:
+            mode: `"forward"` (n products), `"reverse"` (m products), or `"auto"`: the fewer.
+            chunk: how many products at a time, which bounds the memory beside the matrix itself; None
+                is all of them.
+
+        Raises:
+            ValueError: an unknown mode, or a chunk below 1.
+        """
+        if mode not in ("auto", "forward", "reverse"):
+            raise ValueError(f"Unknown mode {mode!r}. There are: auto, forward, reverse.")
+        rows, columns = self.shape
+        forward = mode == "forward" or (mode == "auto" and columns <= rows)
+        products, count = (self._columns, columns) if forward else (self._rows, rows)
+        dtype = (self.domain if forward else self.codomain).dtype
+        # Transposed views, not copies: a matrix can be the largest thing here.
+        dense = np.empty((count, rows if forward else columns), dtype)
+        for start, width in chunks(count, chunk):
+            directions = np.zeros((width, count), dtype)
+            stop = min(start + width, count)
+            directions[np.arange(stop - start), np.arange(start, stop)] = 1.0
+            dense[start:stop] = np.asarray(products(directions))[: stop - start]
+        return dense.T if forward else dense
+
+    def to_jacobian(self, *, mode: str = "auto", chunk: int | None = None) -> Jacobian:
+        """The matrix as a labelled `Jacobian`. Arguments as `to_dense`.
+
+        Raises:
+            TypeError: an operator that does not take a model's inputs, such as a transposed one.
+        """
+        model, inputs = self.domain.model, self.domain.inputs
+        if model is None or inputs is None:
+            raise TypeError(
+                f"{self.name} takes {self.domain}, which are not the inputs of one model: use "
+                "to_pandas() or to_dense()."
+            )
+        rows, columns = self.shape
+        forward = mode == "forward" or (mode == "auto" and columns <= rows)
+        dense = self.to_dense(mode=mode, chunk=chunk)
+        values, at = {}, 0
+        for block in self.codomain.blocks:
+            part = self.domain.unpack(dense[at : at + block.size])
+            values[block.label] = {
+                label: array.reshape((*block.shape, *array.shape[1:]))
+                for label, array in part.items()
+            }
+            at += block.size
+        return Jacobian(model, inputs, values, "forward" if forward else "reverse", self.at or {})
+
+    def to_pandas(self, **given: Any) -> pd.DataFrame:
+        """The matrix as a table: a row per element of the outputs, a column per element of the inputs."""
+        import pandas as pd
+
+        dense = self.to_dense(**given)
+        return pd.DataFrame(dense, index=self.codomain.slots(), columns=self.domain.slots())
+
+    def to_xarray(self, **given: Any) -> xr.DataArray:
+        """The matrix with the dimensions (output, input)."""
+        import xarray as xr
+
+        coords = {"output": self.codomain.slots(), "input": self.domain.slots()}
+        return xr.DataArray(self.to_dense(**given), coords, ("output", "input"), name=self.name)
+
+    def as_lineax(self) -> lineax.AbstractLinearOperator:
+        """The same operator for `lineax`: its solvers, its compositions.
+
+        It takes and gives flat vectors, and knows if it is symmetric or positive semidefinite.
+        """
+        import lineax
+
+        form = self._lineax_form()
+        if self.symmetric:
+            form = lineax.TaggedLinearOperator(form, lineax.symmetric_tag)
+        if self.positive:
+            form = lineax.TaggedLinearOperator(form, lineax.positive_semidefinite_tag)
+        return form
+
+    @property
+    def T(self) -> Operator:
+        if self.symmetric:
+            return self
+        return Operator(
+            f"{self.name}.T",
+            self.codomain,
+            self.domain,
+            self._rows,
+            self._columns,
+            lambda: self._lineax_form().T,
+        )
+
+    def relabel(
+        self, outputs: Mapping[str, str] | None = None, inputs: Mapping[str, str] | None = None
+    ) -> Operator:
+        """The same operator under other labels, {old: new}: for the outputs of one to be the inputs of
+        another, as in `supply @ demand.relabel({"output": "scenario.orders"})`."""
+        return Operator(
+            self.name,
+            self.domain.relabelled(inputs) if inputs else self.domain,
+            self.codomain.relabelled(outputs) if outputs else self.codomain,
+            self._columns,
+            self._rows,
+            self._lineax_form,
+            self.at,
+        )
+
+    def __matmul__(self, other: Operator) -> Operator:
+        if not isinstance(other, Operator):
+            raise TypeError(
+                f"@ composes operators; for a product with {type(other).__name__} use mv."
+            )
+        if not self.domain.same_as(other.codomain):
+            raise ValueError(
+                f"{self.name} takes ({self.domain}), {other.name} gives ({other.codomain}): they do "
+                "not compose. See relabel."
+            )
+        return Operator(
+            f"{self.name} @ {other.name}",
+            other.domain,
+            self.codomain,
+            lambda v: self._columns(other._columns(v)),
+            lambda w: other._rows(self._rows(w)),
+            lambda: self._lineax_form() @ other._lineax_form(),
+            other.at,
+        )
+
+    def __add__(self, other: Operator) -> Operator:
+        if not isinstance(other, Operator):
+            return NotImplemented
+        if not (self.domain.same_as(other.domain) and self.codomain.same_as(other.codomain)):
+            raise ValueError(
+                f"{self.name} maps ({self.domain}) to ({self.codomain}), {other.name} ({other.domain}) "
+                f"to ({other.codomain}): they do not add."
+            )
+        return Operator(
+            f"({self.name} + {other.name})",
+            self.domain,
+            self.codomain,
+            lambda v: self._columns(v) + other._columns(v),
+            lambda w: self._rows(w) + other._rows(w),
+            lambda: self._lineax_form() + other._lineax_form(),
+            self.at,
+            self.symmetric and other.symmetric,
+            self.positive and other.positive,
+        )
+
+    def __rmul__(self, factor: float) -> Operator:
+        if np.ndim(factor) != 0:
+            raise ValueError(f"An operator is scaled by a number, not by {np.shape(factor)}.")
+        return Operator(
+            f"{factor} * {self.name}",
+            self.domain,
+            self.codomain,
+            lambda v: factor * self._columns(v),
+            lambda w: factor * self._rows(w),
+            lambda: factor * self._lineax_form(),
+            self.at,
+            self.symmetric,
+            self.positive and bool(np.asarray(factor >= 0)),
+        )
+
+    __mul__ = __rmul__
+
+    def __repr__(self) -> str:
+        rows, columns = self.shape
+        return (
+            f"Operator {self.name}, {rows:,} x {columns:,}\n  takes {self.domain}\n"
+            f"  gives {self.codomain}"
+        )
+
+
+def linear_operator(
+    model: Model,
+    of: Of = None,
+    *,
+    wrt: Wrt = "params",
+    params: Any = None,
+    scenario: Any = None,
+    shocks: dict[str, Any] | None = None,
+    initial: Any = None,
+    periods: int | None = None,
+    key: Any = None,
+    noise: Any = None,
+    checkpoint: bool = False,
+) -> Operator:
+    """The derivative of a model's outputs with respect to its inputs as an operator, without its matrix.
+
+    A product costs about two simulations (`mv`) or four (`rmv`), and their memory, whatever the size
+    of the matrix. Outputs that are no real numbers (counts, flags) are left out.
+
+    Args:
+        of, wrt, others: as in `jacobian`.
+
+    Returns:
+        An `Operator` from the labels of the inputs to those of the outputs.
+
+    Raises:
+        ValueError: a batch of runs. Otherwise as `jacobian`.
+    """
+    target, inputs = _single(
+        model, of, wrt, params, scenario, shocks, initial, periods, key, noise, checkpoint
+    )
+    x, at = _point(target, inputs)
+    return Operator(
+        f"d{_named(of)} of {model.name}",
+        input_space(model, target.wrt, at),
+        output_space(model, _shapes(target, inputs)),
+        lambda v: _compile.call(_columns, target, inputs, _array(v)),
+        lambda w: _compile.call(_rows, target, inputs, _array(w)),
+        lambda: _lineax_jacobian(functools.partial(_flat_outputs, target), x, inputs),
+        at,
+    )
+
+
+def hessian_operator(
+    model: Model,
+    loss: Callable[[Any], Any],
+    *,
+    wrt: Wrt = "params",
+    params: Any = None,
+    scenario: Any = None,
+    shocks: dict[str, Any] | None = None,
+    initial: Any = None,
+    periods: int | None = None,
+    key: Any = None,
+    noise: Any = None,
+    checkpoint: bool = False,
+) -> Operator:
+    """The second derivative of a scalar loss as an operator: forward mode over reverse mode.
+
+    `mv(v)` is how the gradient moves along v, at the cost of some two gradients. Arguments as
+    `gradient`.
+    """
+    target, inputs = _single(
+        model, loss, wrt, params, scenario, shocks, initial, periods, key, noise, checkpoint
+    )
+    x, at = _point(target, inputs)
+    jax.eval_shape(functools.partial(_loss, target), inputs, target.split(inputs))
+    space = input_space(model, target.wrt, at)
+
+    def products(v: Any) -> Any:
+        return _compile.call(_hessian_columns, target, inputs, _array(v))
+
+    return Operator(
+        f"d2{_named(loss)} of {model.name}",
+        space,
+        space,
+        products,
+        products,
+        lambda: _lineax_jacobian(functools.partial(_flat_gradient, target), x, inputs),
+        at,
+        symmetric=True,
+    )
+
+
+def gauss_newton_operator(
+    model: Model,
+    of: Of = None,
+    *,
+    loss: Callable[[Any], Any] | None = None,
+    wrt: Wrt = "params",
+    params: Any = None,
+    scenario: Any = None,
+    shocks: dict[str, Any] | None = None,
+    initial: Any = None,
+    periods: int | None = None,
+    key: Any = None,
+    noise: Any = None,
+    checkpoint: bool = False,
+) -> Operator:
+    """J' H J: the Hessian of loss(outputs) without the curvature of the model, as an operator.
+
+    J is the derivative of the outputs `of`, H the Hessian of `loss` by them. It is positive
+    semidefinite where the loss is convex, which the Hessian itself need not be.
+
+    Args:
+        of: the residuals, or other outputs, as in `jacobian`.
+        loss: from the outputs, label -> array, to a number. Default: half the sum of squares, for which
+            H is the identity.
+        others: as in `jacobian`.
+    """
+    target, inputs = _single(
+        model, of, wrt, params, scenario, shocks, initial, periods, key, noise, checkpoint
+    )
+    x, at = _point(target, inputs)
+    shapes = _shapes(target, inputs)
+    outputs = output_space(model, shapes)
+    space = input_space(model, target.wrt, at)
+    if loss is not None:
+        value = jax.eval_shape(loss, shapes)
+        if getattr(value, "shape", None) != ():
+            raise TypeError("The loss must be one real number of the outputs.")
+    plan = target, loss, outputs
+
+    def products(v: Any) -> Any:
+        return _compile.call(_gauss_newton_columns, plan, inputs, _array(v))
+
+    def lineax_form() -> Any:
+        jacobian = _lineax_jacobian(functools.partial(_flat_outputs, target), x, inputs)
+        if loss is None:
+            return jacobian.T @ jacobian
+        y = jax.jit(_flat_outputs, static_argnums=0)(target, x, inputs)
+        slope = _slope(loss, outputs)
+        curvature = _lineax_jacobian(lambda y, _: slope(y), y, None)
+        return jacobian.T @ curvature @ jacobian
+
+    return Operator(
+        f"Gauss-Newton of {_named(of) or 'all variables'} of {model.name}",
+        space,
+        space,
+        products,
+        products,
+        lineax_form,
+        at,
+        symmetric=True,
+        positive=loss is None,
+    )
+
+
+def chunks(count: int, chunk: int | None) -> list[tuple[int, int]]:
+    """(start, width) of chunks of equal width, so that they share a compiled program."""
+    if chunk is not None and chunk < 1:
+        raise ValueError(f"A chunk is at least one product, not {chunk}.")
+    width = max(count if chunk is None else min(chunk, count), 1)
+    return [(start, width) for start in range(0, count, width)]
+
+
+def _single(model: Model, of: Of, wrt: Wrt, *given: Any) -> tuple[Target, Inputs]:
+    target, inputs = _target(model, of, wrt, "forward", *given)
+    if target.plan.batch is not None:
+        raise ValueError("An operator is of one run, not of a batch.")
+    return target, inputs
+
+
+def _point(target: Target, inputs: Inputs) -> tuple[Any, dict[str, Any]]:
+    """Where it is differentiated: as a flat vector, and by label."""
+    at = target.split(inputs)
+    return _flat(at, target), at
+
+
+def _array(v: Any) -> Any:
+    return v if isinstance(v, jax.Array) else np.asarray(v)
+
+
+def _named(of: Of) -> str:
+    if of is None:
+        return ""
+    if callable(of):
+        return f" {getattr(of, '__name__', type(of).__name__)}"
+    return f" {of if isinstance(of, str) else ', '.join(of)}"
+
+
+def _flat(x: Mapping[str, Any], target: Target) -> Any:
+    parts = [x[one.label].reshape(-1) for one in target.wrt]
+    traced = any(isinstance(part, jax.Array) for part in parts)
+    return jnp.concatenate(parts) if traced else np.concatenate(parts)
+
+
+def _unflat(flat: Any, target: Target, inputs: Inputs) -> dict[str, Any]:
+    found, at = {}, 0
+    for label, leaf in target.split(inputs).items():
+        size = math.prod(leaf.shape)
+        found[label] = flat[at : at + size].reshape(leaf.shape)
+        at += size
+    return found
+
+
+def _real_outputs(target: Target, inputs: Inputs, x: dict[str, Any]) -> dict[str, Any]:
+    return _real(target, target.outputs(inputs, x))
+
+
+def _real(target: Target, value: Any) -> dict[str, Any]:
+    """The outputs that can be differentiated, by label."""
+    found = _labelled(target, value)
+    names = list(found) if callable(target.of) else target.of
+    real = {k: found[k] for k in names if jnp.issubdtype(found[k].dtype, jnp.floating)}
+    if not real:
+        raise TypeError("None of the outputs is a real number: there is nothing to differentiate.")
+    return real
+
+
+def _shapes(target: Target, inputs: Inputs) -> dict[str, Any]:
+    """Label -> shape and dtype of the outputs, in the order of `_flat_outputs`: JAX would sort a dict."""
+    names: list[str] = []
+
+    def leaves(inputs: Inputs) -> list[Any]:
+        found = _real_outputs(target, inputs, target.split(inputs))
+        names[:] = list(found)
+        return list(found.values())
+
+    shapes = jax.eval_shape(leaves, inputs)
+    return dict(zip(names, shapes, strict=True))
+
+
+def _flat_outputs(target: Target, x: Any, inputs: Inputs) -> Any:
+    found = _real_outputs(target, inputs, _unflat(x, target, inputs))
+    return jnp.concatenate([leaf.reshape(-1) for leaf in found.values()])
+
+
+def _flat_gradient(target: Target, x: Any, inputs: Inputs) -> Any:
+    return jax.grad(lambda x: _loss(target, inputs, _unflat(x, target, inputs)))(x)
+
+
+def _along(function: Callable[[Any], Any], x: Any, directions: Any) -> Any:
+    """Forward products of K directions; one direction needs no batch."""
+
+    def product(v: Any) -> Any:
+        return jax.jvp(function, (x,), (v,))[1]
+
+    if directions.shape[0] == 1:
+        return product(directions[0])[None]
+    return jax.vmap(product)(directions)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _columns(target: Target, inputs: Inputs, directions: Any) -> Any:
+    x = _flat(target.split(inputs), target)
+    return _along(lambda x: _flat_outputs(target, x, inputs), x, directions)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _rows(target: Target, inputs: Inputs, weights: Any) -> Any:
+    x = _flat(target.split(inputs), target)
+    _, pull = jax.vjp(lambda x: _flat_outputs(target, x, inputs), x)
+    if weights.shape[0] == 1:
+        return pull(weights[0])[0][None]
+    return jax.vmap(lambda w: pull(w)[0])(weights)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _hessian_columns(target: Target, inputs: Inputs, directions: Any) -> Any:
+    x = _flat(target.split(inputs), target)
+    return _along(lambda x: _flat_gradient(target, x, inputs), x, directions)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _gauss_newton_columns(plan: Any, inputs: Inputs, directions: Any) -> Any:
+    target, loss, outputs = plan
+    x = _flat(target.split(inputs), target)
+
+    def function(x: Any) -> Any:
+        return _flat_outputs(target, x, inputs)
+
+    y, pull = jax.vjp(function, x)
+
+    def product(v: Any) -> Any:
+        moved = jax.jvp(function, (x,), (v,))[1]
+        if loss is not None:
+            moved = jax.jvp(_slope(loss, outputs), (y,), (moved,))[1]
+        return pull(moved)[0]
+
+    if directions.shape[0] == 1:
+        return product(directions[0])[None]
+    return jax.vmap(product)(directions)
+
+
+def _slope(loss: Callable[[Any], Any], outputs: Space) -> Callable[[Any], Any]:
+    """The gradient of a loss of labelled outputs, from and to flat vectors."""
+    return jax.grad(lambda y: loss(outputs.unpack(y)))
+
+
+def _lineax_jacobian(function: Callable[[Any, Any], Any], x: Any, args: Any) -> Any:
+    import lineax
+
+    return lineax.JacobianLinearOperator(function, jnp.asarray(x), args)
