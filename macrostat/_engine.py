@@ -2,7 +2,8 @@
 
 The program maps all parameters, packed in one vector, and all scenario series, as the columns of one
 matrix, to all variables as the columns of another: few tensors cross the bridge, whatever the model.
-It computes in float64; results are cast to the dtype that the caller asks for.
+That of a random model takes its random inputs as one tensor more. It computes in float64; results are
+cast to the dtype that the caller asks for.
 
 Rows follow the torch API's convention of time: the initial state fills rows 0 to
 `timesteps_initialization`, and scenario row t lands on row t + 1.
@@ -48,6 +49,8 @@ from ._packing import setup_for as setup_for
 from ._packing import slots as slots
 from ._packing import tensor_name as tensor_name
 from ._packing import unpack as unpack
+from ._random import initial_draws, is_random, key_and_noise, period_draws
+from ._random import random_inputs as random_inputs
 from .core import Model as TorchModel
 from .core import Parameters, Scenarios
 from .core._dtype import output_dtype as output_dtype
@@ -108,30 +111,33 @@ class Program:
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
-        rows = functools.partial(simulated_rows, setup)
+        # Traced once for all programs: the compiled transformations start from its equations.
+        rows = jax.jit(functools.partial(simulated_rows, setup), inline=True)
         self.torch: Callable[..., torch.Tensor] = torch_function(rows, name=setup.definition.name)
         self.steady: Callable[..., torch.Tensor] = torch_function(
             functools.partial(steady_rows, setup), name=f"{setup.definition.name}_steady_state"
         )
 
-        def tangents(vector: Any, matrix: Any, directions: Any) -> Any:
+        def tangents(vector: Any, matrix: Any, directions: Any, *random: Any) -> Any:
             def push(direction: Any) -> Any:
-                return jax.jvp(lambda v: rows(v, matrix), (vector,), (direction,))
+                return jax.jvp(lambda v: rows(v, matrix, *random), (vector,), (direction,))
 
             return jax.vmap(push, out_axes=(None, 0))(directions)
 
-        def pullback(vector: Any, matrix: Any, weights: Any) -> Any:
-            _, pull = jax.vjp(lambda v: rows(v, matrix), vector)
+        def pullback(vector: Any, matrix: Any, weights: Any, *random: Any) -> Any:
+            _, pull = jax.vjp(lambda v: rows(v, matrix, *random), vector)
             if len(weights) == 1:  # a scalar loss: batching would only take time to trace
                 return pull(weights[0])[0][None]
             return jax.vmap(lambda w: pull(w)[0])(weights)
 
-        batch = jax.vmap(rows, in_axes=(0, None), out_axes=1)
+        random = (None,) * is_random(setup.definition)
+        batch = jax.vmap(rows, in_axes=(0, None, *random), out_axes=1)
+        jit = functools.partial(jax.jit, compiler_options=_compile.options())
         self._compiled = {
-            "values": jax.jit(rows),
-            "batch": jax.jit(batch),
-            "tangents": jax.jit(tangents),
-            "pullback": jax.jit(pullback),
+            "values": jit(rows),
+            "batch": jit(batch),
+            "tangents": jit(tangents),
+            "pullback": jit(pullback),
         }
         self._known: set[Any] = set()
 
@@ -144,29 +150,43 @@ class Program:
             self._known.add(signature)
             return jax.tree.map(to_torch, result)
 
-    def values(self, vector: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
-        """Parameters (P,), series (timesteps, K) -> variables (timesteps + 1, N)."""
-        return self._call("values", vector, matrix)
+    # `random` is what `random_inputs` gives: nothing, or one tensor, which all runs share.
 
-    def batch(self, vectors: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+    def values(
+        self, vector: torch.Tensor, matrix: torch.Tensor, *random: torch.Tensor
+    ) -> torch.Tensor:
+        """Parameters (P,), series (timesteps, K) -> variables (timesteps + 1, N)."""
+        return self._call("values", vector, matrix, *random)
+
+    def batch(
+        self, vectors: torch.Tensor, matrix: torch.Tensor, *random: torch.Tensor
+    ) -> torch.Tensor:
         """R runs at once: parameters (R, P) -> variables (timesteps + 1, R, N)."""
         padded = _padded(vectors)
-        return self._call("batch", padded, matrix)[:, : len(vectors)]
+        return self._call("batch", padded, matrix, *random)[:, : len(vectors)]
 
     def tangents(
-        self, vector: torch.Tensor, matrix: torch.Tensor, directions: torch.Tensor
+        self,
+        vector: torch.Tensor,
+        matrix: torch.Tensor,
+        directions: torch.Tensor,
+        *random: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Forward mode: variables, and their derivatives (R, timesteps + 1, N) along R directions (R, P)."""
-        values, tangents = self._call("tangents", vector, matrix, directions)
+        values, tangents = self._call("tangents", vector, matrix, directions, *random)
         return values, tangents
 
     def pullback(
-        self, vector: torch.Tensor, matrix: torch.Tensor, weights: torch.Tensor
+        self,
+        vector: torch.Tensor,
+        matrix: torch.Tensor,
+        weights: torch.Tensor,
+        *random: torch.Tensor,
     ) -> torch.Tensor:
         """Reverse mode: R weighted sums of the variables, weights (R, timesteps + 1, N) -> (R, P)."""
         count = len(weights)
         padded = weights if count == 1 else _padded(weights)
-        return self._call("pullback", vector, matrix, padded)[:count]
+        return self._call("pullback", vector, matrix, padded, *random)[:count]
 
 
 def _padded(rows: torch.Tensor) -> torch.Tensor:
@@ -180,7 +200,7 @@ def program(setup: Setup) -> Program:
     return Program(setup)
 
 
-def _inputs(setup: Setup, vector: Any, matrix: Any) -> tuple[Inputs, Plan]:
+def _inputs(setup: Setup, vector: Any, matrix: Any, *random: Any) -> tuple[Inputs, Plan]:
     """Packed inputs as the core's: the initial state explicit, the paths from `initialization` on."""
     definition = setup.definition
     params = definition.Params(
@@ -213,9 +233,11 @@ def _inputs(setup: Setup, vector: Any, matrix: Any) -> tuple[Inputs, Plan]:
         before = shocks.get(label, neutral.reshape(periods, *shape)).reshape(periods, -1)
         shocks[label] = before.at[:, element].set(columns[:, 0]).reshape(periods, *shape)
     scenario = definition.Scenario(**exogenous)
-    start = definition.initial_state(definition.constrain(params), scenario[0])
+    key, noise = key_and_noise(definition, random)
+    first = initial_draws(definition, key, noise, vector.dtype)
+    start = definition.initial_state(definition.constrain(params), scenario[0], *first)
     initial = _canonical_state(definition, start, vector.dtype)
-    return Inputs(params, scenario, shocks, initial, None), Plan(definition, periods)
+    return Inputs(params, scenario, shocks, initial, key, noise), Plan(definition, periods)
 
 
 def _flat(state: Any, lead: tuple[int, ...]) -> jax.Array:
@@ -223,9 +245,9 @@ def _flat(state: Any, lead: tuple[int, ...]) -> jax.Array:
     return jnp.concatenate(leaves, axis=-1)
 
 
-def simulated_rows(setup: Setup, vector: Any, matrix: Any) -> jax.Array:
+def simulated_rows(setup: Setup, vector: Any, matrix: Any, *random: Any) -> jax.Array:
     """JAX: parameters (P,) and series (timesteps, K) -> variables (timesteps + 1, N)."""
-    inputs, plan = _inputs(setup, vector, matrix)
+    inputs, plan = _inputs(setup, vector, matrix, *random)
     path = trajectory(plan, inputs)
     first = _flat(inputs.initial, ())
     repeated = jnp.broadcast_to(first, (setup.initialization + 1, first.shape[0]))
@@ -258,6 +280,12 @@ def _behavior_inputs(behavior: Any) -> tuple[Setup, torch.Tensor, torch.Tensor]:
     return setup, vector, pack_series(setup, behavior.scenarios).to(vector.device)
 
 
+def behavior_random(behavior: Any, definition: Model) -> tuple[torch.Tensor, ...]:
+    """The random inputs of a behavior's run: those of its `noise`, or of its seed."""
+    found = random_inputs(definition, behavior.hyper, behavior.noise)
+    return tuple(tensor.to(torch.device(behavior.hyper["device"])) for tensor in found)
+
+
 def _is_transformed(tensor: torch.Tensor) -> bool:
     """Is it torch.func's or forward mode's stand-in for a tensor, which only `torch` programs take?"""
     try:
@@ -270,10 +298,12 @@ def _is_transformed(tensor: torch.Tensor) -> bool:
 def forward(behavior: Any) -> dict[str, torch.Tensor]:
     """Simulates a library behavior: name -> (timesteps + 1, n), differentiable in params and scenarios."""
     setup, vector, matrix = _behavior_inputs(behavior)
+    random = behavior_random(behavior, setup.definition)
     # Without a graph to leave, the program that the Jacobians use serves: one compile less.
-    plain = not torch.is_grad_enabled() and not any(map(_is_transformed, (vector, matrix)))
+    given = (vector, matrix, *random)
+    plain = not torch.is_grad_enabled() and not any(map(_is_transformed, given))
     compiled = program(setup).values if plain else program(setup).torch
-    rows = compiled(vector, matrix)
+    rows = compiled(*given)
     if setup.definition.solved and not _is_transformed(rows):
         _warn_unsolved(setup, rows.detach())
     return unpack(setup.definition, rows, output_dtype(behavior.hyper))
@@ -310,7 +340,7 @@ def steady_state(behavior: Any) -> dict[str, torch.Tensor]:
     """
     setup, vector, matrix = _behavior_inputs(behavior)
     name = setup.definition.name
-    if setup.definition.random or setup.definition.random_start:
+    if is_random(setup.definition):
         raise NotImplementedError(f"{name} is random: it has no steady state.")
     rows = program(setup).steady(vector, matrix)
     missing = torch.isnan(rows[setup.initialization + 1 :]).any(dim=1)
@@ -329,11 +359,14 @@ def steady_state(behavior: Any) -> dict[str, torch.Tensor]:
 
 @functools.lru_cache(maxsize=256)
 def _single_step(definition: Model) -> Callable[..., Any]:
-    def step(prior: Any, params: Any, scenario: Any) -> Any:
-        state = definition.step(
-            definition.State(**prior), definition.Params(**params), definition.Scenario(**scenario)
-        )
+    def step(prior: Any, params: Any, scenario: Any, period: Any = None, *random: Any) -> Any:
         dtype = jnp.result_type(*jax.tree.leaves((prior, params, scenario)))
+        state = definition.step(
+            definition.State(**prior),
+            definition.Params(**params),
+            definition.Scenario(**scenario),
+            *period_draws(definition, random, period, dtype),
+        )
         state = _canonical_state(definition, state, dtype)
         return {key: getattr(state, key) for key in state.fields}
 
@@ -358,19 +391,25 @@ def step(
     }
     given = behavior.params if params is None else params
     row = _fields_of(definition.Scenario, scenario)
-    state = _single_step(definition)(prior, _fields_of(definition.Params, given), row)
+    random: tuple[torch.Tensor, ...] = ()
+    if definition.random:
+        random = behavior.random_inputs(definition)
+        period = t - int(behavior.hyper["timesteps_initialization"])
+        random = (torch.tensor(period, device=random[0].device), *random)
+    state = _single_step(definition)(prior, _fields_of(definition.Params, given), row, *random)
     _set_state(behavior, state)
 
 
 def initial_state(behavior: Any) -> None:
     """The library's own initial state: sets `behavior.state`."""
     setup, vector, matrix = _behavior_inputs(behavior)
-    first = torch_function(functools.partial(_initial_fields, setup))(vector, matrix)
+    random = behavior.random_inputs(setup.definition)
+    first = torch_function(functools.partial(_initial_fields, setup))(vector, matrix, *random)
     _set_state(behavior, first)
 
 
-def _initial_fields(setup: Setup, vector: Any, matrix: Any) -> dict[str, Any]:
-    initial = _inputs(setup, vector, matrix)[0].initial
+def _initial_fields(setup: Setup, vector: Any, matrix: Any, *random: Any) -> dict[str, Any]:
+    initial = _inputs(setup, vector, matrix, *random)[0].initial
     return {key: getattr(initial, key) for key in initial.fields}
 
 

@@ -57,10 +57,10 @@ def check_data(name: str, info: Mapping[str, Any]) -> None:
 
 
 def check_hyperparameter(name: str, value: Any) -> None:
-    """Whole, non-negative numbers of periods, and a device that is there.
+    """Whole, non-negative numbers of periods, such a seed, and a device that is there.
 
     Raises:
-        ValueError: a number of periods that is none, or a device that torch does not know.
+        ValueError: a number of periods, or seed, that is none, or a device that torch does not know.
         RuntimeError: a device that this machine or this build of torch does not have.
     """
     if name in ("timesteps", "timesteps_initialization", "scenario_trigger"):
@@ -70,8 +70,24 @@ def check_hyperparameter(name: str, value: Any) -> None:
             raise ValueError(
                 f"Hyperparameter {name!r} must be an integer >= {least}, not {value!r}."
             )
+    elif name == "seed":
+        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+        if not (whole and 0 <= value < 2**63):
+            raise ValueError(f"Hyperparameter 'seed' must be an integer >= 0, not {value!r}.")
     elif name == "device":
         check_device(value)
+
+
+def seed_of(hyper: Mapping[str, Any]) -> int:
+    """The seed of a run.
+
+    Raises:
+        KeyError: there is none. ValueError: it is no integer >= 0 (below 2^63).
+    """
+    if "seed" not in hyper:
+        raise KeyError("The hyperparameter 'seed' is missing: an integer, by default 42.")
+    check_hyperparameter("seed", hyper["seed"])
+    return int(hyper["seed"])
 
 
 def check_device(device: Any) -> None:

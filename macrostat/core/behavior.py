@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ._checks import seed_of
 from .parameters import Parameters
 from .scenarios import Scenarios
 from .variables import Variables, detached
@@ -67,7 +68,7 @@ class Behavior(torch.nn.Module):
         self.variables = Variables(parameters=parameters) if variables is None else variables
         self.differentiable = differentiable
         self.debug = debug
-        self.numpy_rng = np.random.default_rng(self.hyper["seed"])
+        self.numpy_rng = np.random.default_rng(seed_of(self.hyper))
         self.state: dict[str, torch.Tensor] = {}
         self.prior: dict[str, torch.Tensor] = {}
         self.history: dict[str, torch.Tensor] = {}
@@ -131,7 +132,7 @@ class Behavior(torch.nn.Module):
             raise ValueError(
                 f"timesteps_initialization must be less than timesteps: {warmup} against {horizon}."
             )
-        self.numpy_rng = np.random.default_rng(self.hyper["seed"])
+        self.numpy_rng = np.random.default_rng(seed_of(self.hyper))
         self.state, self.history = self.variables.initialize_tensors()
         self.initialize()
         for t in range(warmup + 1):
@@ -236,10 +237,11 @@ def seeded(hyper: Mapping[str, Any]) -> Iterator[None]:
     device = torch.device(hyper["device"])
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
-        torch.default_generator.manual_seed(hyper["seed"])
+        seed = seed_of(hyper)
+        torch.default_generator.manual_seed(seed)
         if devices:
             with torch.cuda.device(device):
-                torch.cuda.manual_seed(hyper["seed"])
+                torch.cuda.manual_seed(seed)
         yield
 
 

@@ -19,11 +19,14 @@ from ._loss import LossFn, evaluate, forward_mode, warn_constant
 
 
 class Point(NamedTuple):
-    """Where a library model is differentiated: its program, parameters (P,) and scenario series."""
+    """Where a library model is differentiated: its program, parameters (P,), scenario series, and the
+    random inputs, if it has any: all runs at a point have the same (common random numbers).
+    """
 
     program: Any
     vector: torch.Tensor
     matrix: torch.Tensor
+    random: tuple[torch.Tensor, ...] = ()
 
     @classmethod
     def of(cls, model: Any, scenario: int, definition: Any = None) -> Point:
@@ -33,8 +36,14 @@ class Point(NamedTuple):
         setup = _engine.setup_for(definition, parameters.hyper, series)
         vector = _engine.pack_values(definition, parameters)
         matrix = _engine.pack_series(setup, series).detach()
+        random = _engine.random_inputs(definition, parameters.hyper, model.noise)
         device = torch.device(parameters.hyper.get("device", "cpu"))
-        return cls(_engine.program(setup), vector.to(device), matrix.to(device))
+        return cls(
+            _engine.program(setup),
+            vector.to(device),
+            matrix.to(device),
+            tuple(tensor.detach().to(device) for tensor in random),
+        )
 
     @property
     def definition(self) -> Any:
@@ -58,7 +67,7 @@ class Point(NamedTuple):
 
 def reverse(point: Point, loss_fn: LossFn, dtype: torch.dtype, chunk: int | None) -> torch.Tensor:
     """(*loss shape, P), float64: torch's reverse mode through the loss, JAX's through the model."""
-    rows = point.program.values(point.vector, point.matrix).requires_grad_()
+    rows = point.program.values(point.vector, point.matrix, *point.random).requires_grad_()
     with torch.enable_grad():
         loss = evaluate(loss_fn, point.unpack(rows, dtype))
     size, parameters = loss.numel(), point.vector.numel()
@@ -68,7 +77,7 @@ def reverse(point: Point, loss_fn: LossFn, dtype: torch.dtype, chunk: int | None
         found = [_weights(flat, i, rows, size) for i in range(start, min(start + step, size))]
         constant &= all(weights is None for weights in found)
         weights = torch.stack([torch.zeros_like(rows) if w is None else w for w in found])
-        parts.append(point.program.pullback(point.vector, point.matrix, weights))
+        parts.append(point.program.pullback(point.vector, point.matrix, weights, *point.random))
     if constant and size:
         warn_constant()
     shape = *loss.shape, parameters
@@ -91,7 +100,9 @@ def forward(point: Point, loss_fn: LossFn, dtype: torch.dtype, chunk: int | None
     parts = []
     for start in range(0, parameters, chunk or parameters):
         directions = basis[start : start + (chunk or parameters)]
-        rows, tangents = point.program.tangents(point.vector, point.matrix, directions)
+        rows, tangents = point.program.tangents(
+            point.vector, point.matrix, directions, *point.random
+        )
         with forward_mode:
             parts.append(_along(loss, rows, tangents).double())
     return torch.cat(parts).movedim(0, -1)
@@ -131,6 +142,6 @@ def runs(
     point: Point, vectors: torch.Tensor, dtype: torch.dtype
 ) -> Iterator[dict[str, torch.Tensor]]:
     """The outputs with the parameters of every row of `vectors` (R, P): one batched simulation."""
-    rows = point.program.batch(vectors, point.matrix)
+    rows = point.program.batch(vectors, point.matrix, *point.random)
     for r in range(len(vectors)):
         yield point.unpack(rows[:, r], dtype)

@@ -73,7 +73,8 @@ class JacobianAutograd(JacobianBase):
         scenario = self._scenario_id()
         if _engine.is_compiled(self.model):
             point = _compiled.Point.of(self.model, scenario)
-            outputs = point.unpack(point.program.values(point.vector, point.matrix), dtype)
+            rows = point.program.values(point.vector, point.matrix, *point.random)
+            outputs = point.unpack(rows, dtype)
         else:
             outputs = next(
                 _eager.runs(self.model, scenario, [], np.zeros((1, 0)), np.zeros(1, bool), dtype)

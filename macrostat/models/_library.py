@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import os
@@ -24,6 +25,10 @@ class LibraryBehavior(Behavior):
 
     A subclass (or an instance) that overrides `initialize`, `step` or `apply_parameter_shocks` runs
     in eager torch, period by period; `super().step(...)` is then the library's own period.
+
+    Attributes:
+        noise: of a random model, its random inputs in place of those that its seed gives: field ->
+            (timesteps - timesteps_initialization, *shape), as `LibraryModel.noise` has them.
     """
 
     definition: ClassVar[Definition]
@@ -39,6 +44,7 @@ class LibraryBehavior(Behavior):
         scenario: int | str = 0,
         differentiable: bool = False,
         debug: bool = False,
+        noise: Mapping[str, Any] | None = None,
     ) -> None:
         if parameters is None:
             parameters = self.parameters_class()
@@ -47,6 +53,8 @@ class LibraryBehavior(Behavior):
         if variables is None:
             variables = self.variables_class(parameters=parameters)
         super().__init__(parameters, scenarios, variables, scenario, differentiable, debug)
+        self.noise = noise
+        self._random: tuple[torch.Tensor, ...] | None = None
 
     @classmethod
     def runs_compiled(cls) -> bool:
@@ -64,15 +72,50 @@ class LibraryBehavior(Behavior):
     def step(self, t: int, scenario: Any, params: Any = None, **kwargs: Any) -> None:
         from macrostat import _engine
 
-        _engine.step(self, t, scenario, params)
+        self._check_differentiable()
+        with self._graph():
+            _engine.step(self, t, scenario, params)
 
     def forward(self) -> dict[str, torch.Tensor]:
-        """Runs the model; variable -> tensor of shape (timesteps + 1, n), attached to the graph."""
+        """Runs the model; variable -> tensor of shape (timesteps + 1, n), attached to the graph (of a
+        class with `supports_differentiable = False`, to none).
+        """
         if not self._is_compiled():
             return super().forward()
         from macrostat import _engine
 
-        return self._take(_engine.forward(self))
+        self._check_differentiable()
+        with self._graph():
+            return self._take(_engine.forward(self))
+
+    def _check_differentiable(self) -> None:
+        if self.differentiable and not self.supports_differentiable:
+            raise RuntimeError(
+                f"{type(self).__name__} is non-differentiable; "
+                "self.differentiable was mutated to True after construction."
+            )
+
+    def _graph(self) -> contextlib.AbstractContextManager[Any]:
+        return contextlib.nullcontext() if self.supports_differentiable else torch.no_grad()
+
+    # Random inputs ----------------------------------------------------------------------------
+
+    def random_inputs(self, definition: Definition) -> tuple[torch.Tensor, ...]:
+        """The random inputs of a run in eager torch, the same in all of its periods."""
+        if self._random is None:
+            from macrostat import _engine
+
+            self._random = _engine.behavior_random(self, definition)
+        return self._random
+
+    def _start(self) -> None:
+        self._random = None
+        super()._start()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"_random": None}
+
+    # Steady states ----------------------------------------------------------------------------
 
     def compute_theoretical_steady_state(self, **kwargs: Any) -> dict[str, torch.Tensor]:
         own = LibraryBehavior.compute_theoretical_steady_state_per_step
@@ -134,6 +177,12 @@ class LibraryModel(Model):
     """A library model with its components; `definition` is its declaration in `macrostat_jax`.
 
     Arguments are those of `macrostat.core.Model`; `behavior` defaults to the model's own.
+
+    Attributes:
+        noise: of a random model, its random inputs in place of those that `hyper["seed"]` gives, for
+            simulations, derivatives, estimation and samples alike: field -> tensor of shape
+            (timesteps - timesteps_initialization, *shape), with one row more, the first, where the
+            initial state is random. `simulate(noise=...)` is for one run.
     """
 
     definition: ClassVar[Definition]
@@ -160,3 +209,10 @@ class LibraryModel(Model):
             log_level=log_level,
             log_file=log_file,
         )
+        self.noise: Mapping[str, Any] | None = None
+
+    def _instance(self, scenario: int | str, kwargs: dict[str, Any]) -> Behavior:
+        found = super()._instance(scenario, kwargs)
+        if isinstance(found, LibraryBehavior) and found.noise is None:
+            found.noise = self.noise
+        return found

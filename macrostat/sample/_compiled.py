@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 
 class Runs:
-    """The runs of a library model at the points (R, d) of the parameters `names`."""
+    """The runs of a library model at the points (R, d) of the parameters `names`; those of a random
+    model all have the same random inputs.
+    """
 
     def __init__(
         self, model: Any, scenario: int | str, names: Sequence[str], points: np.ndarray
@@ -46,7 +48,8 @@ class Runs:
         return np.concatenate(found)
 
     def _batch(self, rows: np.ndarray) -> torch.Tensor:
-        return self.point.program.batch(self.vectors[torch.from_numpy(rows)], self.point.matrix)
+        point, vectors = self.point, self.vectors[torch.from_numpy(rows)]
+        return point.program.batch(vectors, point.matrix, *point.random)
 
     def table(self, index: pd.Index, advance: Callable[[int], Any]) -> pd.DataFrame:
         """The results of all runs: rows (ID, time), columns as `variables.to_pandas()` has them."""
