@@ -179,7 +179,7 @@ def compare(
         wrt=wrt, params=params, scenario=scenario, shocks=shocks, initial=initial, periods=periods
     )
     tasks, missing = _tasks(model, estimators, temperatures)
-    measured, reference, error, kind = [], None, None, "the exact one"
+    measured, reference, error, kind = [], None, None, "the exact gradient"
     if exact is None:
         reference, error, kind = _brute_force(model, loss, key, reference_runs or 10 * runs, inputs)
     for name, options in tasks:

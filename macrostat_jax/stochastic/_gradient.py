@@ -151,19 +151,19 @@ def gradient(
     if plan.batch is not None:
         raise ValueError(f"{model.name}: give one set of parameters and paths, not a batch.")
     resolved = resolve_wrt(variant, wrt)
-    _check_wrt(variant, estimator, resolved, inputs)
+    check_wrt(variant, estimator, resolved, inputs)
     inputs = with_initial(plan, inputs, resolved)
     task, size = _task(Target(plan, resolve_of(variant, loss), resolved), estimator, inputs)
     scales: dict[str, Any] = {}
     if estimator in ("smoothed_perturbation", "finite_differences"):
-        step = chosen.get("sigma", chosen.get("step"))
+        step = chosen["sigma" if "sigma" in chosen else "step"]
         scales = _estimators.scales(task, inputs, step, check="step" in chosen)
     members = {"smoothed_perturbation": 2, "finite_differences": 2 * size}.get(estimator, 1)
     derivatives = (size if task.forward else 2) + 1
     copies = members if scales else derivatives
     if chunk is None:
         chunk = chunk_size(plan, inputs, copies)
-    parts = _in_chunks(task, inputs._replace(key=None), keys, scales, min(max(chunk, 1), len(keys)))
+    parts = in_chunks(task, inputs._replace(key=None), keys, scales, min(max(chunk, 1), len(keys)))
     if "sigma" in chosen:
         _estimators.check_bounds(task, parts[2], "sigma")
     slopes = parts[1]
@@ -221,7 +221,7 @@ def run_keys(model: Model, key: Any, runs: int) -> Any:
     return key
 
 
-def _check_wrt(model: Model, estimator: str, wrt: Any, inputs: Inputs) -> None:
+def check_wrt(model: Model, estimator: str, wrt: Any, inputs: Inputs) -> None:
     groups = {one.group for one in wrt}
     if "noise" in groups:
         raise ValueError(
@@ -253,7 +253,7 @@ def chunk_size(plan: Any, inputs: Inputs, copies: int) -> int:
     return max(1, MEMORY // (bytes_of * copies))
 
 
-def _in_chunks(task: Task, inputs: Inputs, keys: Any, scales: Any, chunk: int) -> Any:
+def in_chunks(task: Task, inputs: Inputs, keys: Any, scales: Any, chunk: int) -> Any:
     """What every run contributes, (runs, ...). All chunks have one size, and so one program."""
     parts = []
     for at in range(0, len(keys), chunk):

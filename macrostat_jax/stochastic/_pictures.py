@@ -65,7 +65,8 @@ def _over_time(comparison: Comparison, label: str) -> Figure:
     columns = min(3, len(groups))
     above = math.ceil(len(groups) / columns)
     figure = Figure(figsize=(3.4 * columns, 2.5 * above + 3.0), layout="constrained")
-    top, bottom = figure.subfigures(2, 1, height_ratios=[2.4 * above, 2.8])
+    parts: Any = figure.subfigures(2, 1, height_ratios=[2.4 * above, 2.8])
+    top, bottom = parts
     panels = top.subplots(above, columns, sharex=True, sharey=True, squeeze=False).reshape(-1)
     for panel in panels[len(groups) :]:
         panel.set_axis_off()
@@ -116,13 +117,14 @@ def _runs(panel: Any, steps: Any, one: Measured, label: str, colour: Any) -> Non
 
 
 def _range(comparison: Comparison, label: str) -> tuple[float, float]:
-    """What the panels show: the truth, and most of the estimates of moderate spread.
-
-    A score function's runs may be ten times as far from each other: they leave the panel.
-    """
+    """What the panels show: the truth, and the runs as far as they are of its size. The runs of a score
+    function may be ten times as far from each other: they leave the panel."""
     truth = comparison.reference[label]
     size = float(np.max(np.abs(truth))) or 1.0
-    return float(truth.min()) - 0.9 * size, float(truth.max()) + 0.9 * size
+    runs = [one.estimate.samples[label] for one in comparison.measured if one.estimate.samples]
+    low, high = np.quantile(np.concatenate(runs), [0.001, 0.999])
+    low, high = min(low, truth.min()), max(high, truth.max())
+    return max(low, truth.min() - size) - 0.1 * size, min(high, truth.max() + size)
 
 
 def _numbers(comparison: Comparison, label: str) -> Figure:
@@ -147,7 +149,11 @@ def _numbers(comparison: Comparison, label: str) -> Figure:
     left.invert_yaxis()
     left.set_title(f"Gradient by {label}, with two standard errors", fontsize=9)
     left.set_xlabel(f"dashed: {comparison.reference_kind}", fontsize=8)
-    right.set_xscale("log")
+    spreads = [float(one.deviation[label]) for one in measured if one.deviation[label] > 0]
+    if spreads and max(spreads) > 10 * min(spreads):
+        right.set_xscale("log")
+    else:
+        right.set_xlim(0, 1.1 * max(spreads, default=1.0))
     right.set_title("Standard deviation of one run", fontsize=9)
     for axis in (left, right):
         axis.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,167 @@
+"""Where a path is not smooth in its parameters: the first variable that jumps, and when and whose.
+
+A path is compared with those on both sides of the parameters, under the same noise. The bend of a smooth
+variable, its second difference, is of second order in the step: at half the step a quarter of it is left.
+Where something else is left, an event lies within the step: a choice, a bankruptcy, a limit that begins
+to bind. No derivative is asked, so that a wrong one is no event.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from .. import _compile
+from .._model import Model
+from .._simulate import Inputs, trajectory
+from ..diff._target import Target
+
+
+@dataclasses.dataclass(frozen=True)
+class Event:
+    """The first thing in a run that the parameter's step changes other than smoothly.
+
+    Attributes:
+        run: the number of the run. `input`: the parameter, with its element if it has several.
+        period: counted from 0. `variable`, `index`: of which variable, and which element of it.
+        below, above: its values with the parameter a step lower and a step higher.
+        count: how many elements of the variable change so in that period.
+    """
+
+    run: int
+    input: str
+    period: int
+    variable: str
+    index: tuple[int, ...]
+    below: float
+    above: float
+    count: int
+    where: str = ""
+
+    def __str__(self) -> str:
+        others = f", and {self.count - 1:,} more" if self.count > 1 else ""
+        return (
+            f"run {self.run}, {self.input}: in period {self.period} {self.variable}{self.where} is "
+            f"{self.below:.6g} a step below and {self.above:.6g} a step above{others}"
+        )
+
+
+def find_events(
+    target: Target, inputs: Inputs, keys: Any, scales: dict[str, Any], chunk: int
+) -> list[Event]:
+    """The first event of every run and differentiated element, where there is one.
+
+    Args:
+        inputs: without a key. keys: (R,), one for each run; None for inputs that hold their noise.
+        scales: label -> the step of each element. chunk: how many runs at once.
+    """
+    labels = input_labels(target, inputs)
+    found = []
+    runs = 1 if keys is None else len(keys)
+    for at in range(0, runs, chunk):
+        these = None if keys is None else keys[np.arange(at, at + chunk) % runs]
+        seen = _compile.call(_first_changes, target, inputs, these, scales)
+        seen = {key: jax.tree.map(np.asarray, value) for key, value in seen.items()}
+        for run in range(at, min(at + chunk, runs)):
+            for i, label in enumerate(labels):
+                one = {
+                    key: {part: value[run - at, i] for part, value in parts.items()}
+                    for key, parts in seen.items()
+                }
+                event = _first(target.plan.model, run, label, one, target.plan.periods)
+                found += [event] if event else []
+    return found
+
+
+def input_labels(target: Target, inputs: Inputs) -> list[str]:
+    """A name for every element that is differentiated by."""
+    return [
+        f"{label}[{i}]" if np.ndim(leaf) else label
+        for label, leaf in target.split(inputs).items()
+        for i in range(np.size(leaf))
+    ]
+
+
+def _first(model: Model, run: int, label: str, seen: dict[str, Any], never: int) -> Event | None:
+    """The most telling of the variables that change in the first period in which any does: whole
+    numbers and constants before what moves anyway, agents before aggregates."""
+    period = min(int(parts["period"]) for parts in seen.values())
+    if period >= never:
+        return None
+
+    def rank(key: str) -> tuple[bool, bool]:
+        return not seen[key]["constant"], not model.State.fields[key].shape
+
+    here = [key for key, parts in seen.items() if parts["period"] == period]
+    key = min(here, key=rank)
+    field, parts = model.State.fields[key], seen[key]
+    index = tuple(int(i) for i in np.unravel_index(int(parts["at"]), field.shape or (1,)))
+    index = index if field.shape else ()
+    where = ", ".join(f"{a.name} {a.slots[i]}" for a, i in zip(field.axes, index, strict=True))
+    return Event(
+        run,
+        label,
+        period,
+        key,
+        index,
+        float(parts["below"]),
+        float(parts["above"]),
+        int(parts["count"]),
+        f" of {where}" if where else "",
+    )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _first_changes(target: Target, inputs: Inputs, keys: Any, scales: Any) -> dict[str, Any]:
+    """Variable -> for each run and element: the first period of a change that is not smooth (T if there
+    is none), and there: the first element, its values, whether it is constant else, how many do."""
+    if keys is None:
+        found = _of_run(target, inputs, scales)
+        return jax.tree.map(lambda leaf: leaf[None], found)
+    return jax.vmap(lambda key: _of_run(target, inputs._replace(key=key), scales))(keys)
+
+
+def _of_run(target: Target, inputs: Inputs, scales: Any) -> dict[str, Any]:
+    x, unravel = ravel_pytree(target.split(inputs))
+    sizes = ravel_pytree(scales)[0]
+
+    def path(x: Any) -> dict[str, Any]:
+        states = trajectory(target.plan, target.moved(inputs, unravel(x)))
+        return {k: getattr(states, k).astype(x.dtype) for k in states.fields}
+
+    base = path(x)
+
+    def by_element(unit: Any) -> dict[str, Any]:
+        shares = jnp.array([1.0, -1.0, 0.5, -0.5], x.dtype)
+        ends = jax.vmap(lambda share: path(x + share * sizes * unit))(shares)
+        return {key: _change(base[key], ends[key]) for key in ends}
+
+    return jax.vmap(by_element)(jnp.eye(x.size, dtype=x.dtype))
+
+
+def _change(base: Any, ends: Any) -> dict[str, Any]:
+    """Of one variable: `base` (T, *shape), and `ends` (4, T, *shape) at h, -h, h / 2, -h / 2."""
+    base = base.reshape(len(base), -1)
+    high, low, near_high, near_low = ends.reshape(4, *base.shape)
+    bend, nearer = high - 2 * base + low, near_high - 2 * base + near_low
+    values = jnp.stack([high, low, base])
+    size = jnp.max(jnp.where(jnp.isfinite(values), jnp.abs(values), 0))
+    rounding = jnp.finfo(base.dtype).eps ** 0.6 * size
+    odd = (jnp.abs(bend) > rounding) & (jnp.abs(4 * nearer - bend) > 0.5 * jnp.abs(bend))
+    odd |= (jnp.isfinite(high) != jnp.isfinite(base)) | (jnp.isfinite(low) != jnp.isfinite(base))
+    period = jnp.argmax(odd.any(axis=1))
+    at = jnp.argmax(odd[period])
+    return {
+        "period": jnp.where(odd.any(), period, len(base)),
+        "at": at,
+        "below": low[period, at],
+        "above": high[period, at],
+        "constant": ((high == base) | (low == base))[period, at],
+        "count": jnp.sum(odd[period]),
+    }
