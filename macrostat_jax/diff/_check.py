@@ -140,7 +140,7 @@ def check(
     atol: float = 1e-8,
     method: str = "central",
     space: str = "auto",
-    step: float = 1e-3,
+    step: float | str | None = None,
     params: Any = None,
     scenario: Any = None,
     shocks: dict[str, Any] | None = None,
