@@ -358,7 +358,7 @@ def step(
     employer, work = _moved(
         prior.employer, value, params.job_search, 1 - noise.chance, noise.work_visit, relaxation
     )
-    workforce = _by_firm(prior.skill, work, firms)
+    workforce = _by_firm(prior.skill, work, firms, params.job_choice_intensity)
     wanted = smooth.safe_divide(labour_demand, workforce, 1.0)
     payable = smooth.safe_divide(prior.firm_money, wage * workforce, 1.0)
     filled = _least(wanted, 1.0, sharpness)
@@ -373,7 +373,7 @@ def step(
     taxes = params.tax_rate * (wages + dividends)
     transfers = taxes + params.money_growth * prior.money_supply
     dividend_rate = dividends / jnp.sum(prior.household_money)
-    income = prior.skill * _at_firm(working_share * wage, work)
+    income = prior.skill * _at_firm(working_share * wage, work, params.job_choice_intensity)
     income = income + dividend_rate * prior.household_money
     disposable_income = (1 - params.tax_rate) * income + transfers / households
 
@@ -386,7 +386,7 @@ def step(
         params.propensity_to_consume_income * disposable_income
         + params.propensity_to_consume_wealth * prior.household_money
     )
-    orders = _by_firm(budget, custom, firms)
+    orders = _by_firm(budget, custom, firms, params.shop_choice_intensity)
     demand = orders / price
     supply = prior.inventory + firm_output
     served_share = _least(smooth.safe_divide(supply, demand, 1.0), 1.0, sharpness)
@@ -394,7 +394,9 @@ def step(
     sales = jnp.minimum(supply, served_share * demand)
     revenue = served_share * orders
     household_money = (
-        prior.household_money + disposable_income - budget * _at_firm(served_share, custom)
+        prior.household_money
+        + disposable_income
+        - budget * _at_firm(served_share, custom, params.shop_choice_intensity)
     )
     all_labour = jnp.sum(workforce)
     return State(
@@ -445,10 +447,12 @@ def _moved(
 ) -> tuple[Any, Places]:
     """Who goes to the firm passed by, with the probability search / (1 + exp(value - value there)):
     the firms afterwards, and where households count in the period."""
-    number = jnp.arange(value.shape[0], dtype=stays.dtype)
+    number = jnp.arange(len(value), dtype=stays.dtype)
     passed = _passed(number, visit, len(stays))
-    gain = _passed(value, visit, len(stays)) - _at(value, stays)
-    moves = relaxation.bernoulli(chance, search * jax.nn.sigmoid(gain))
+    # Exponentials of the firms' values, not of the many more households' differences.
+    weight = jnp.exp(value - jnp.max(value))
+    there, here = _passed(weight, visit, len(stays)), _at(weight, stays)
+    moves = relaxation.bernoulli(chance, search * smooth.safe_divide(there, there + here, 0.5))
     firm = jnp.where(moves > 0.5, passed, stays)
     return firm, [(firm, 1)] if relaxation == EXACT else [(stays, 1 - moves), (passed, moves)]
 
@@ -461,21 +465,34 @@ def _passed(values: Any, visit: Any, households: int) -> Any:
     return jnp.tile(turned, -(-households // firms))[:households]
 
 
-def _by_firm(values: Any, places: Places, firms: int) -> Any:
+def _by_firm(values: Any, places: Places, firms: int, intensity: Any) -> Any:
     """Sums of the households' values by firm."""
-    return sum(
+    sums = sum(
         jax.ops.segment_sum(share * values, firm, firms, mode="promise_in_bounds")
         for firm, share in places
     )
+    return _settled(sums, intensity)
 
 
-def _at_firm(values: Any, places: Places) -> Any:
+def _at_firm(values: Any, places: Places, intensity: Any) -> Any:
     """The firms' values, for their households."""
+    values = _settled(values, intensity)
     return sum(share * _at(values, firm) for firm, share in places)
 
 
 def _at(values: Any, firm: Any) -> Any:
     return values.at[firm].get(mode="promise_in_bounds")
+
+
+def _settled(values: Any, intensity: Any) -> Any:
+    """The firms' `values`, computed once.
+
+    XLA for CPU would compute a firm's value, or its cotangent, anew for each household that reads it,
+    from as far back as it can: five times the time of a gradient. It does not do so across a branch.
+    (An optimization barrier would say the same, but XLA drops it too early on jax 0.10.)
+    """
+    nothing = jnp.full_like(values, jnp.nan)  # for an intensity of choice that is none
+    return jax.lax.cond(intensity >= 0, lambda: values, lambda: nothing)
 
 
 def _least(a: Any, b: Any, sharpness: float | None) -> Any:
@@ -484,8 +501,10 @@ def _least(a: Any, b: Any, sharpness: float | None) -> Any:
 
 
 def _gini(values: Any) -> Any:
-    """Half the mean absolute difference of neighbours, relative to the mean."""
-    return jnp.sum(jnp.abs(values - jnp.roll(values, 1))) / (2 * jnp.sum(values))
+    """Half the mean absolute difference of pairs, relative to their mean."""
+    apart = len(values) // 2 + 1
+    one, other = values[:-apart], values[apart:]
+    return jnp.sum(jnp.abs(one - other)) / (2 * jnp.sum(one + other))
 
 
 TwoMarketsABM = Model(
