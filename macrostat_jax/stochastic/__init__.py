@@ -7,6 +7,7 @@ from ._compare import Comparison as Comparison
 from ._compare import compare as compare
 from ._estimators import ESTIMATORS as ESTIMATORS
 from ._events import Event as Event
+from ._events import events as events
 from ._gradient import Estimate as Estimate
 from ._gradient import gradient as gradient
 from ._relaxations import EXACT as EXACT

@@ -11,11 +11,11 @@ import numpy as np
 from .._model import Model
 from .._simulate import prepare
 from ..diff._target import Target, Wrt, resolve_of, resolve_wrt, with_initial
-from . import _estimators
-from ._estimators import Task
+from ._estimators import Task, ingredients
 from ._events import Event, find_events, input_labels
-from ._gradient import check_wrt, chunk_size, in_chunks, moments, run_keys
+from ._gradient import check_wrt, in_chunks, moments
 from ._relaxations import StraightThrough
+from ._runs import move_sizes, run_keys, runs_at_once
 
 UNDECIDED = 0.2
 """A bias of this share of the gradient must show, at three standard errors; else nothing is decided."""
@@ -176,7 +176,7 @@ def check(
     Raises:
         As `gradient`.
     """
-    _estimators.ingredients(model, "pathwise")
+    ingredients(model, "pathwise")
     keys = run_keys(model, key, runs)
     given: dict[str, Any] = dict(
         params=params, scenario=scenario, shocks=shocks, initial=initial, periods=periods
@@ -190,12 +190,12 @@ def check(
     target = Target(plan, resolve_of(model, loss), resolved)
     differences = Task(target, "finite_differences")
     elements = sum(np.size(leaf) for leaf in target.split(inputs).values())
-    chunk = min(len(keys), chunk_size(plan, inputs, 5 * elements))
+    chunk = min(len(keys), runs_at_once(target, inputs, 5 * elements))
     keyless = inputs._replace(key=None)
 
     def run_all(task: Task, size: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
         """The loss of every run (R,), and its slopes by every element (R, n)."""
-        scales = _estimators.scales(task, inputs, size, check=True) if size else {}
+        scales = move_sizes(target, inputs, size, "step") if size else {}
         values, slopes = in_chunks(task, keyless, keys, scales, chunk)
         if values.ndim > 1:
             raise TypeError(f"The loss must be one real number, not {list(values.shape[1:])}.")
@@ -207,7 +207,7 @@ def check(
     near, nearer, far, half = (
         run_all(differences, size)[1] for size in (step, step / 2, bias_step, bias_step / 2)
     )
-    scales = _estimators.scales(differences, inputs, step, check=True)
+    scales = move_sizes(target, inputs, step, "step")
     events = find_events(target, keyless, keys, scales, chunk)
     values, slopes = pathwise
     labels = input_labels(target, inputs)

@@ -22,12 +22,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from .._model import Model
 from .._simulate import Inputs, _canonical_state, _parameter_paths, float_dtype, trajectory
-from ..diff._target import Target, field_of
+from ..diff._target import Target
 from ._relaxations import GumbelSoftmax, StraightThrough
 
 
@@ -227,33 +226,3 @@ _RUNS = {
     "smoothed_perturbation": _smoothed_perturbation,
     "finite_differences": _finite_differences,
 }
-
-
-def scales(task: Task, inputs: Inputs, size: float, *, check: bool) -> dict[str, Any]:
-    """How far each element moves: `size` times its own, or `size` where it is zero.
-
-    Raises:
-        ValueError: `check`, and a parameter would leave its bounds.
-    """
-    found = {}
-    for one in task.target.wrt:
-        x = np.asarray(getattr(getattr(inputs, one.group), one.key))
-        found[one.label] = np.where(x == 0, size, size * np.abs(x)).astype(x.dtype)
-        if check:
-            moved = np.stack([x - found[one.label], x + found[one.label]])
-            check_bounds(task, {one.label: moved}, "step")
-    return found
-
-
-def check_bounds(task: Task, points: dict[str, Any], option: str) -> None:
-    """Raises a ValueError where a parameter would leave its bounds."""
-    model = task.target.plan.model
-    for one in task.target.wrt:
-        if one.group == "params" and one.label in points:
-            field, values = field_of(model, one), np.asarray(points[one.label])
-            if not field.within(values):
-                raise ValueError(
-                    f"{model.name}: with this {option} the parameter {one.label!r} moves to between "
-                    f"{values.min():.4g} and {values.max():.4g}, out of its bounds {field.interval}: "
-                    f"choose a smaller {option}, or leave it out of wrt."
-                )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from typing import Any
 
 import jax
@@ -19,11 +20,12 @@ from jax.flatten_util import ravel_pytree
 
 from .. import _compile
 from .._model import Model
-from .._simulate import Inputs, trajectory
-from ..diff._target import Target
+from .._simulate import Inputs, prepare, trajectory
+from ..diff._target import Target, Wrt, resolve_wrt, with_initial, with_noise
+from ._runs import move_sizes, runs_at_once
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Event:
     """The first thing in a run that the parameter's step changes other than smoothly.
 
@@ -32,6 +34,7 @@ class Event:
         period: counted from 0. `variable`, `index`: of which variable, and which element of it.
         below, above: its values with the parameter a step lower and a step higher.
         count: how many elements of the variable change so in that period.
+        where: the agent in words, ` of firm 12`; empty for a scalar.
     """
 
     run: int
@@ -50,6 +53,54 @@ class Event:
             f"run {self.run}, {self.input}: in period {self.period} {self.variable}{self.where} is "
             f"{self.below:.6g} a step below and {self.above:.6g} a step above{others}"
         )
+
+    __repr__ = __str__
+
+
+def events(
+    model: Model,
+    *,
+    wrt: Wrt = "params",
+    step: float = 1e-4,
+    key: Any = None,
+    noise: Any = None,
+    params: Any = None,
+    scenario: Any = None,
+    shocks: dict[str, Any] | None = None,
+    initial: Any = None,
+    periods: int | None = None,
+) -> tuple[Event, ...]:
+    """Where a model's path is not smooth within a step of its inputs, under the same noise.
+
+    Args:
+        wrt: as in `diff.jacobian`.
+        step: to either side, as a share of each element's size; absolute where it is zero.
+        key: of a random model: one, or one for each of several runs.
+        noise, params, ...: as in `simulate`; one set of them, not a batch.
+
+    Returns:
+        The first `Event` of every run and input element, where there is one.
+
+    Raises:
+        As `simulate`. ValueError: a step that is not positive, or leads out of a parameter's bounds.
+    """
+    if not (math.isfinite(step) and step > 0):
+        raise ValueError(f"step must be positive and finite, not {step}.")
+    keys = key if np.ndim(key) else None
+    first = key if keys is None else keys[0]
+    inputs, plan = prepare(model, params, scenario, shocks, initial, periods, first, False, noise)
+    if plan.batch is not None:
+        raise ValueError(f"{model.name}: give one set of parameters and paths, not a batch.")
+    resolved = resolve_wrt(model, wrt)
+    inputs = with_initial(plan, with_noise(plan, inputs, resolved), resolved)
+    target = Target(plan, tuple(model.State.fields), resolved)
+    scales = move_sizes(target, inputs, step, check="step")
+    elements = sum(np.size(leaf) for leaf in scales.values())
+    if keys is not None:
+        inputs = inputs._replace(key=None)
+    return tuple(
+        find_events(target, inputs, keys, scales, runs_at_once(target, inputs, 5 * elements))
+    )
 
 
 def find_events(

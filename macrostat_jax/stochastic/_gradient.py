@@ -8,18 +8,15 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from .. import _compile
 from .._model import Model
-from .._simulate import Inputs, prepare, trajectory
+from .._simulate import Inputs, prepare
 from ..diff._target import Target, Wrt, resolve_of, resolve_wrt, with_initial
 from . import _estimators
 from ._estimators import ESTIMATORS, Task
-
-MEMORY = 256 * 2**20
-"""What the paths of the runs that are computed at once may take, in bytes."""
+from ._runs import check_bounds, move_sizes, run_keys, runs_at_once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,15 +154,15 @@ def gradient(
     scales: dict[str, Any] = {}
     if estimator in ("smoothed_perturbation", "finite_differences"):
         step = chosen["sigma" if "sigma" in chosen else "step"]
-        scales = _estimators.scales(task, inputs, step, check="step" in chosen)
+        scales = move_sizes(task.target, inputs, step, "step" if "step" in chosen else "")
     members = {"smoothed_perturbation": 2, "finite_differences": 2 * size}.get(estimator, 1)
     derivatives = (size if task.forward else 2) + 1
     copies = members if scales else derivatives
     if chunk is None:
-        chunk = chunk_size(plan, inputs, copies)
+        chunk = runs_at_once(task.target, inputs, copies)
     parts = in_chunks(task, inputs._replace(key=None), keys, scales, min(max(chunk, 1), len(keys)))
     if "sigma" in chosen:
-        _estimators.check_bounds(task, parts[2], "sigma")
+        check_bounds(task.target, parts[2], "sigma")
     slopes = parts[1]
     if estimator == "score_function":
         slopes = {k: weighted(parts[0], v, task, chosen["baseline"]) for k, v in slopes.items()}
@@ -205,22 +202,6 @@ def checked_options(estimator: str, options: dict[str, Any]) -> dict[str, Any]:
     return chosen
 
 
-def run_keys(model: Model, key: Any, runs: int) -> Any:
-    """The key of every run: those given, or `fold_in(key, i)`, which is `run_keys(seed, runs)`."""
-    key = model.check_key(key)
-    if jnp.ndim(key) > 1:
-        raise ValueError(f"{model.name}: key is one key, or one for each run; not {key.shape}.")
-    if jnp.ndim(key) == 0:
-        if isinstance(runs, bool) or not isinstance(runs, int | np.integer):
-            raise TypeError(f"The number of runs must be an integer, not {runs!r}.")
-        if runs < 2:
-            raise ValueError(f"A standard error needs at least 2 runs, not {runs}.")
-        return jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(runs, dtype=jnp.uint32))
-    if len(key) < 2:
-        raise ValueError("A standard error needs at least 2 runs, and as many keys.")
-    return key
-
-
 def check_wrt(model: Model, estimator: str, wrt: Any, inputs: Inputs) -> None:
     groups = {one.group for one in wrt}
     if "noise" in groups:
@@ -244,13 +225,6 @@ def _task(target: Target, estimator: str, inputs: Inputs) -> tuple[Task, int]:
     forward = math.prod(shape.shape) >= size and shape.shape != ()
     cumulative = not callable(target.of)
     return task._replace(forward=forward, cumulative=cumulative), size
-
-
-def chunk_size(plan: Any, inputs: Inputs, copies: int) -> int:
-    """How many runs at once keep their paths, of which each run has `copies`, within MEMORY."""
-    path = jax.eval_shape(lambda x: trajectory(plan, x), inputs)
-    bytes_of = sum(math.prod(s.shape) * s.dtype.itemsize for s in jax.tree.leaves(path))
-    return max(1, MEMORY // (bytes_of * copies))
 
 
 def in_chunks(task: Task, inputs: Inputs, keys: Any, scales: Any, chunk: int) -> Any:
