@@ -21,6 +21,8 @@ from ._record import stock as stock
 from ._simulate import run_keys as run_keys
 from ._simulate import simulate as simulate
 from ._steady import steady_state as steady_state
+from ._steady_states import SteadyStates as SteadyStates
+from ._steady_states import steady_states as steady_states
 from ._tables import to_pandas as to_pandas
 from ._tables import to_xarray as to_xarray
 from ._undefined import Undefined as Undefined

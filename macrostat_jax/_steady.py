@@ -63,8 +63,23 @@ def steady_state(
 
     Raises:
         ValueError: a random model, or a scenario of more than one period. RuntimeError: there is no
-            steady state, or it was not found; inside a transformation of yours it is NaN.
+            steady state, or it was not found, with what the search saw; inside a transformation of
+            yours it is NaN.
     """
+    params, row = constant_inputs(model, params, scenario)
+    state, change, last = _compile.call(_search, Search(model, periods), params, row)
+    if not isinstance(change, jax.core.Tracer) and not np.isfinite(change):
+        from ._rest import why_not
+
+        raise RuntimeError(
+            f"{model.name}: no steady state was found from the state after {periods} periods. "
+            f"{why_not(model, params, row, last)}"
+        )
+    return state
+
+
+def constant_inputs(model: Model, params: Any, scenario: Any) -> tuple[Any, Any]:
+    """Parameters and one row of exogenous values, checked, as arrays of one dtype and of their shapes."""
     if model.random or model.random_start:
         raise ValueError(f"{model.name} is random: its state never settles.")
     params = model.params() if params is None else params
@@ -73,6 +88,12 @@ def steady_state(
     for record, kind in ((params, model.Params), (row, model.Scenario)):
         if not isinstance(record, kind):
             raise TypeError(f"{model.name} expects {kind.__qualname__}, not {type(record)}.")
+    for key, field in model.Params.fields.items():
+        if np.shape(getattr(params, key)) not in ((), field.shape):
+            raise ValueError(
+                f"{model.name}: a steady state has one value of {key!r} of the shape {field.shape}, not "
+                f"{np.shape(getattr(params, key))}: for many, put jax.vmap around steady_state."
+            )
     for key, field in model.Scenario.fields.items():
         if np.shape(getattr(row, key)) not in ((), field.shape):
             raise ValueError(
@@ -80,14 +101,7 @@ def steady_state(
                 f"{np.shape(getattr(row, key))}: take one period of a path, for instance scenario[-1]."
             )
     dtype = float_dtype(params, row)
-    params, row = _filled(params, dtype), _filled(row, dtype)
-    state, change = _compile.call(_search, Search(model, periods), params, row)
-    if not isinstance(change, jax.core.Tracer) and not np.isfinite(change):
-        raise RuntimeError(
-            f"{model.name}: no steady state was found from the state after {periods} periods. The model "
-            "may grow, cycle or diverge with these parameters; its path, from simulate, shows which."
-        )
-    return state
+    return _filled(params, dtype), _filled(row, dtype)
 
 
 def _filled(record: Any, dtype: Any) -> Any:
@@ -99,19 +113,25 @@ def _filled(record: Any, dtype: Any) -> Any:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _search(search: Search, params: Any, row: Any) -> tuple[Any, Any]:
+def _search(search: Search, params: Any, row: Any) -> tuple[Any, Any, Any]:
     return found_state(search, params, row)
 
 
-def found_state(search: Search, params: Any, row: Any) -> tuple[Any, Any]:
-    """Traced code: the steady state, and what a step still changes of it (NaN if it is none)."""
+def found_state(search: Search, params: Any, row: Any, initial: Any = None) -> tuple[Any, Any, Any]:
+    """Traced code: the steady state (NaN if none was found), what a step still changes of it (likewise),
+    and where the search ended, found or not.
+
+    Args:
+        initial: where the run starts, in place of the closed form and of the model's initial state.
+    """
     model = search.model
     params = model.constrain(params)
     dtype = float_dtype(params, row)
-    if model.steady_state is not None:
+    if model.steady_state is not None and initial is None:
         state = _canonical_state(model, model.steady_state(params, row), dtype)
-        return state, jnp.zeros((), dtype)
-    initial = _canonical_state(model, model.initial_state(params, row), dtype)
+        return state, jnp.zeros((), dtype), state
+    initial = model.initial_state(params, row) if initial is None else initial
+    initial = _canonical_state(model, initial, dtype)
     for key in model.State.fields:
         if not jnp.issubdtype(getattr(initial, key).dtype, jnp.floating):
             raise ValueError(
@@ -119,9 +139,12 @@ def found_state(search: Search, params: Any, row: Any) -> tuple[Any, Any]:
                 "a steady_state in closed form."
             )
     unravel = ravel_pytree(initial)[1]
-    reached = _followed(search, params, row, initial)
+    reached = (
+        _followed(search, params, row, initial) if search.periods else ravel_pytree(initial)[0]
+    )
     # A limit that does not bind may be infinite, and rests so: it takes no part in the search.
-    finite = jax.lax.stop_gradient(~jnp.isinf(reached))
+    unlimited = [np.full(f.shape, f.unlimited).ravel() for f in model.State.fields.values()]
+    finite = jax.lax.stop_gradient(~(jnp.isinf(reached) & np.concatenate(unlimited)))
     infinite = jax.lax.stop_gradient(jnp.where(finite, 0, reached))
     reached = jnp.where(finite, reached, 0)
 
@@ -182,7 +205,7 @@ def found_state(search: Search, params: Any, row: Any) -> tuple[Any, Any]:
     x, left = jnp.where(better, closer, x), jnp.where(better, left_closer, left)
     ok = jax.lax.stop_gradient(left) <= enough
     x = jnp.where(finite, x, infinite)
-    return unravel(jnp.where(ok, x, jnp.nan)), jnp.where(ok, left, jnp.nan)
+    return unravel(jnp.where(ok, x, jnp.nan)), jnp.where(ok, left, jnp.nan), unravel(x)
 
 
 def _followed(search: Search, params: Any, row: Any, initial: Any) -> Any:

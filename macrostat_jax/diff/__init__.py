@@ -9,3 +9,13 @@ from ._derivatives import jvp as jvp
 from ._derivatives import vjp as vjp
 from ._finite import finite_differences as finite_differences
 from ._labelled import Jacobian as Jacobian
+from ._long_run import LongRun as LongRun
+from ._long_run import long_run as long_run
+from ._operators import Operator as Operator
+from ._operators import gauss_newton_operator as gauss_newton_operator
+from ._operators import hessian_operator as hessian_operator
+from ._operators import linear_operator as linear_operator
+from ._stability import Stability as Stability
+from ._stability import stability as stability
+from ._taylor import Taylor as Taylor
+from ._taylor import taylor as taylor
