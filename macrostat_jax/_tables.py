@@ -18,11 +18,15 @@ if TYPE_CHECKING:
 
 
 def to_pandas(path: Record) -> pd.DataFrame:
-    """A path (leaves (T, *shape)) as a table: a row per period, a column per variable or slot."""
+    """A path (leaves (T, *shape)) as a table: a row per period, a column per variable or slot.
+
+    Of a path that holds a record of some variables, these."""
     import pandas as pd
 
     columns: dict[str, np.ndarray] = {}
     for key, field in path.fields.items():
+        if getattr(path, key) is None:
+            continue
         values = np.asarray(getattr(path, key))
         names = [""]
         for axis in field.axes:
@@ -40,6 +44,8 @@ def to_xarray(path: Record) -> xr.Dataset:
 
     variables, coords = {}, {}
     for key, field in path.fields.items():
+        if getattr(path, key) is None:
+            continue
         values = np.asarray(getattr(path, key))
         batch = ["batch"] if values.ndim == len(field.shape) + 2 else []
         attributes = {"symbol": field.symbol, "unit": field.unit, "equation": field.equation}

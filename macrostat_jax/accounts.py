@@ -228,6 +228,8 @@ def _total(field: Field, record: Record, priced_in: Record | None = None) -> Any
 
 
 def _filled(field: Field, record: Record) -> Any:
+    if getattr(record, field.key) is None:
+        raise ValueError(f"The accounts need {field.key!r}, of which this path holds no record.")
     value = jnp.asarray(getattr(record, field.key))
     # A number, as `State.filled(0.0)` gives, fills the field's shape.
     return jnp.broadcast_to(value, field.shape) if value.shape == () else value

@@ -1,0 +1,97 @@
+"""Paths of some of the variables only: the same values, without the memory of the others."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from macrostat_jax import (
+    Axis,
+    Model,
+    Record,
+    Scalar,
+    Vector,
+    index,
+    models,
+    noise,
+    run_keys,
+    simulate,
+    to_pandas,
+    to_xarray,
+)
+from macrostat_jax.accounts import residuals
+
+SIM = models.GL06SIM
+
+
+@pytest.mark.parametrize("checkpoint", [False, True])
+def test_what_is_recorded_is_the_same(checkpoint):
+    path = simulate(SIM, periods=10)
+    some: Any = simulate(
+        SIM, periods=10, record=("HouseholdMoneyStock", "tax_supply"), checkpoint=checkpoint
+    )
+    np.testing.assert_allclose(some.tax_supply, path.tax_supply, rtol=1e-13)
+    np.testing.assert_allclose(some.household_money_stock, path.household_money_stock, rtol=1e-13)
+    left = [key for key in SIM.State.fields if getattr(some, key) is None]
+    assert len(left) == len(SIM.State.fields) - 2
+    assert some[-1].tax_supply == path.tax_supply[-1]
+    batch: Any = simulate(
+        SIM, SIM.params(tax_rate=np.array([0.2, 0.3])), periods=10, record=["tax_supply"]
+    )
+    np.testing.assert_allclose(batch.tax_supply[:, 0], path.tax_supply, rtol=1e-13)
+    slope = jax.grad(
+        lambda rate: simulate(SIM, SIM.params(tax_rate=rate), record=["tax_supply"]).tax_supply[-1]
+    )(0.2)
+    whole = jax.grad(lambda rate: simulate(SIM, SIM.params(tax_rate=rate)).tax_supply[-1])(0.2)
+    np.testing.assert_allclose(slope, whole, rtol=1e-13)
+
+
+AGENT = Axis("agent", size=20_000)
+
+
+class Nothing(Record):
+    pass
+
+
+class Luck(Record):
+    luck: Vector = noise("normal", shape=AGENT)
+
+
+class Sums(Record):
+    total: Vector = index("x", shape=AGENT)
+    mean: Scalar = index("m")
+
+
+def _walk(prior: Any, params: Any, scenario: Any, noise: Any) -> Any:
+    total = prior.total + noise.luck
+    return Sums(total=total, mean=jnp.mean(total))
+
+
+WALKS = Model(
+    "WALKS", Nothing, Nothing, Sums, lambda p, x: Sums.filled(0.0), _walk, Noise=Luck, periods=50
+)
+
+
+def test_what_is_not_recorded_takes_no_memory():
+    def mean(keys: Any) -> Any:
+        return simulate(WALKS, key=keys, record=["mean"])
+
+    for keys in (jax.random.key(0), run_keys(0, 3)):
+        compiled: Any = jax.jit(mean).lower(keys).compile()
+        memory = compiled.memory_analysis()
+        taken = memory.temp_size_in_bytes + memory.output_size_in_bytes
+        assert taken < keys.size * AGENT.size * 4 * 20, taken  # the path has 50 rows
+
+
+def test_errors_and_tables():
+    with pytest.raises(KeyError, match="'wealth' is not in"):
+        simulate(SIM, record=["wealth"])
+    with pytest.raises(TypeError, match=r"record takes several names, \('tax_supply',\), not one"):
+        simulate(SIM, record="tax_supply")
+    path = simulate(SIM, record=["tax_supply"])
+    with pytest.raises(ValueError, match="need 'household_money_stock', of which this path"):
+        residuals(SIM, path)
+    assert list(to_pandas(path).columns) == ["TaxSupply"]
+    assert list(to_xarray(path)) == ["tax_supply"]
