@@ -193,7 +193,8 @@ def _smoothed_perturbation(task: Task, inputs: Inputs, scales: Any) -> Any:
     apart = jax.random.fold_in(jax.random.fold_in(inputs.key, 2**32 - 1), 1)
     direction = jax.random.normal(apart, x.shape, x.dtype)
     high, low = (task.loss(inputs, unravel(x + sign * sizes * direction)) for sign in (1, -1))
-    slope = (high - low)[..., None] * direction / (2 * sizes)
+    rise = (high - low)[..., None]
+    slope = rise * (direction / (2 * sizes)).reshape(*[1] * (rise.ndim - 1), -1)
     reached = jnp.stack([x - sizes * direction, x + sizes * direction])
     return (high + low) / 2, _columns(unravel, slope), jax.vmap(unravel)(reached)
 
@@ -202,11 +203,12 @@ def _finite_differences(task: Task, inputs: Inputs, scales: Any) -> Any:
     x, unravel = ravel_pytree(task.target.split(inputs))
     sizes = ravel_pytree(scales)[0]
     moves = jnp.diag(sizes)
-    points = jnp.concatenate([x + moves, x - moves])
+    points = jnp.concatenate([x[None] + moves, x[None] - moves])
     values = jax.vmap(lambda point: task.loss(inputs, unravel(point)))(points)
     high, low = jnp.split(values, 2)
     width = (points[: x.size] - points[x.size :]).diagonal()
-    slope = jnp.moveaxis(high - low, 0, -1) / width
+    rises = jnp.moveaxis(high - low, 0, -1)
+    slope = rises / width.reshape(*[1] * (rises.ndim - 1), -1)
     return jnp.mean(values, axis=0), _columns(unravel, slope)
 
 
