@@ -83,11 +83,6 @@ class Rest:
         whole[np.flatnonzero(self.place.finite)] = x
         return Step(*_called(_step, self.place, self.params, self.row, jnp.asarray(whole)))
 
-    def newton(self, x: np.ndarray, step: Step) -> np.ndarray:
-        """How far Newton's method moves from x, what is conserved left alone."""
-        system = step.by_state - np.eye(x.size) - self.conserved @ self.conserved.T
-        return np.linalg.solve(system, x - step.after)
-
     def slopes_of_jacobian(self, directions: np.ndarray) -> np.ndarray:
         """How the Jacobian by the state moves along each column of `directions` (n + m, p): (p, n, n)."""
         arguments = self.params, self.row, jnp.asarray(self.whole)

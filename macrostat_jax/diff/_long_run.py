@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._implicit import derivative
 from .._model import Model
 from .._rest import Rest, Step, independent_combinations, rest, slots
 from ._target import Input, Of, Wrt, field_of, resolve_of, resolve_wrt
@@ -279,45 +280,27 @@ def implicit(found: Rest) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The derivatives of the steady state (n, m), bounds of their errors, and the inputs (m,) for which
     there are none.
 
-    The residual is turned into an error of the state by Newton's method: x + d is closer, and what the
-    derivative changes between x and x + d, summed over the Newton steps that would follow (a geometric
-    series, as each is at most q times the one before), is the error that the residual leaves in it.
+    Along what is conserved, w'x, the equation x = f(x, θ) says nothing: there x moves as the run does,
+    by D = d(w'x) / dθ. With W = ww' both are one regular system, (A - I - W) dx = -B - wD.
     """
-    kept, sizes = found.conserved, np.maximum(1, np.abs(found.x))
-    m = found.step.by_inputs.shape[1]
+    kept, n, m = found.conserved, found.x.size, found.step.by_inputs.shape[1]
     if not found.determined:
-        nowhere = np.full((found.x.size, m), np.nan)
+        nowhere = np.full((n, m), np.nan)
         return nowhere, nowhere.copy(), np.ones(m, bool)
     by_inputs = found.conserved_by_inputs() if kept.shape[1] else np.zeros((0, m))
-    slopes = _solved(found, found.step, by_inputs)
-    move = found.newton(found.x, found.step)
-    closer = found.at(found.x + move)
-    further = found.newton(found.x + move, closer)
-    first, second = (float(np.max(np.abs(d) / sizes)) for d in (move, further))
-    change = np.abs(_solved(found, closer, by_inputs) - slopes)
-    inverse = np.abs(np.linalg.inv(_system(found, found.step)))
-    # Where Newton's steps are as small as rounding makes them, they shrink no further.
-    noise = float(np.max(inverse @ (8 * found.eps * sizes) / sizes))
-    q = second / first if first > noise else 0.0
-    errors = 2 * change / (1 - q) if q < 0.5 else np.full_like(change, np.inf)
-    # Rounding of the step's Jacobians and of the solve.
-    size = np.abs(_system(found, found.step)) @ np.abs(slopes) + np.abs(found.step.by_inputs)
-    errors += 4 * found.eps * inverse @ size
+
+    def system(x: np.ndarray, step: Step) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        by_state = step.by_state - np.eye(n) - kept @ kept.T
+        return step.after - x, by_state, step.by_inputs + kept @ by_inputs
+
+    here = system(found.x, found.step)
+    slopes, errors = derivative(lambda x: system(x, found.at(x)), found.x, found.eps, here)
     # Along the run that settles what is conserved, rounding gathers in proportion to its largest part.
     gathered = np.max(np.abs(by_inputs), axis=1, initial=0.0)
-    errors += 64 * found.eps * (inverse @ np.abs(kept) @ gathered)[:, None]
-    # Along what is conserved the system has no solution unless the inputs leave it alone.
+    errors += 64 * found.eps * (np.abs(np.linalg.inv(here[1]) @ kept) @ gathered)[:, None]
+    # It moves with the run only where the inputs leave it alone; else there is no rest beside this one.
     drift = np.abs(kept.T @ found.step.by_inputs)
     largest = np.max(np.abs(found.step.by_inputs), axis=0, initial=1.0)
     undefined = np.any(drift > found.eps**0.5 * largest, axis=0)
     slopes[:, undefined] = errors[:, undefined] = np.nan
     return slopes, errors, undefined
-
-
-def _system(found: Rest, step: Step) -> np.ndarray:
-    return step.by_state - np.eye(found.x.size) - found.conserved @ found.conserved.T
-
-
-def _solved(found: Rest, step: Step, by_inputs: np.ndarray) -> np.ndarray:
-    """dx by the inputs: (A - I - W) dx = -B - w D, where w spans what is conserved, W = w w', w' dx = D."""
-    return np.linalg.solve(_system(found, step), -step.by_inputs - found.conserved @ by_inputs)
