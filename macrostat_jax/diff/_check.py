@@ -6,15 +6,20 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from .._model import Model
+from .._simulate import simulate
 from ._derivatives import jacobian
 from ._finite import finite_differences
 from ._judge import Comparison, compare_all
 from ._labelled import Jacobian
 from ._target import Of, Wrt
+
+EVENTS_WITHIN = 1e-3
+"""How near, as a share of a parameter, an event is looked for where the step is chosen automatically."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +30,10 @@ class Check:
         passed: forward and reverse mode agree with each other and with the finite differences in every
             parameter, everything is finite and repeatable.
         forward_reverse, autodiff_numerical: output -> parameter -> `Comparison`.
-        deterministic: the run, repeated, gave the same numbers bit by bit.
+        deterministic: the run, repeated, gave the same numbers bit by bit; that of a random model with
+            the same key. All runs of a random model have its one key (common random numbers).
+        events: of a random model that did not pass: where its path is not smooth within the step, which
+            variable changes first, when and whose (`stochastic.Event`).
         forward, reverse, numerical: the three Jacobians; `numerical.errors` are its error estimates.
     """
 
@@ -40,6 +48,7 @@ class Check:
     numerical: Jacobian
     rtol: float
     atol: float
+    events: tuple[Any, ...] = ()
 
     @property
     def worst(self) -> list[tuple[str, Comparison]]:
@@ -62,6 +71,7 @@ class Check:
         return {
             "model": self.model.name,
             "passed": self.passed,
+            **({"events": [str(event) for event in self.events]} if self.events else {}),
             "deterministic": self.deterministic,
             "finite_path": self.finite_path,
             "rtol": self.rtol,
@@ -81,6 +91,11 @@ class Check:
             f"{self.model.name}: {self.model.title}",
             f"  {len(self.forward.values)} outputs by {len(self._parameters())} inputs; "
             f"{self.numerical.mode}",
+            *(
+                ["  common random numbers: every run has the same noise"]
+                if self.model.random
+                else []
+            ),
             "",
             f"  {'parameter':<34}{'largest':>12}{'fwd - rev':>11}{'ad - fd':>11}{'fd error':>11}  verdict",
         ]
@@ -103,7 +118,7 @@ class Check:
                 f"{max((c.rel_err for c in ours), default=0.0):.0e} of each derivative's size;",
                 f"  finite differences confirm them to {accuracy:.0e}, within their own error estimates.",
             ]
-        lines = ["  NOT PASSED:"]
+        lines = ["  NOT PASSED:", *(f"    not smooth: {event}" for event in self.events)]
         if not self.finite_path:
             lines.append("    the simulated path itself is not finite")
         if not self.deterministic:
@@ -198,13 +213,23 @@ def check(
             (numerical.kinks or {})[output],
             (numerical.floors or {})[output],
         )
+    events: tuple[Any, ...] = ()
+    if model.random:
+        same = same and _repeats(model, common)
     verdicts = [
         c.verdict for table in (agree, confirm) for by in table.values() for c in by.values()
     ]
     finite_path = all(bool(np.isfinite(np.asarray(v)).all()) for v in _leaves(numerical))
+    passed = same and finite_path and all(v == "agrees" for v in verdicts)
+    if model.random and not passed:
+        from ..stochastic._events import events_near
+
+        run = {name: common.pop(name) for name in ("wrt", "key", "noise")}
+        near = step if isinstance(step, int | float) else EVENTS_WITHIN
+        events = events_near(model, run["wrt"], near, run["key"], run["noise"], common)
     return Check(
         model=model,
-        passed=same and finite_path and all(v == "agrees" for v in verdicts),
+        passed=passed,
         deterministic=same,
         finite_path=finite_path,
         forward_reverse=agree,
@@ -214,7 +239,15 @@ def check(
         numerical=numerical,
         rtol=rtol,
         atol=atol,
+        events=events,
     )
+
+
+def _repeats(model: Model, inputs: dict[str, Any]) -> bool:
+    """Do two runs with the same random numbers give the same path, bit by bit?"""
+    run = {name: value for name, value in inputs.items() if name != "wrt"}
+    first, second = (jax.tree.leaves(simulate(model, **run)) for _ in range(2))
+    return all(np.array_equal(a, b, equal_nan=True) for a, b in zip(first, second, strict=True))
 
 
 def averages(path: Any) -> dict[str, Any]:

@@ -86,15 +86,29 @@ def events(
     """
     if not (math.isfinite(step) and step > 0):
         raise ValueError(f"step must be positive and finite, not {step}.")
+    runs = {"params": params, "scenario": scenario, "shocks": shocks, "initial": initial}
+    return events_near(model, wrt, step, key, noise, {**runs, "periods": periods}, check="step")
+
+
+def events_near(
+    model: Model,
+    wrt: Wrt,
+    step: float,
+    key: Any,
+    noise: Any,
+    given: dict[str, Any],
+    check: str = "",
+) -> tuple[Event, ...]:
+    """As `events`; without `check` parameters may leave their bounds, as those of differences do."""
     keys = key if np.ndim(key) else None
     first = key if keys is None else keys[0]
-    inputs, plan = prepare(model, params, scenario, shocks, initial, periods, first, False, noise)
+    inputs, plan = prepare(model, **given, key=first, noise=noise)
     if plan.batch is not None:
         raise ValueError(f"{model.name}: give one set of parameters and paths, not a batch.")
     resolved = resolve_wrt(model, wrt)
     inputs = with_initial(plan, with_noise(plan, inputs, resolved), resolved)
     target = Target(plan, tuple(model.State.fields), resolved)
-    scales = move_sizes(target, inputs, step, check="step")
+    scales = move_sizes(target, inputs, step, check)
     elements = sum(np.size(leaf) for leaf in scales.values())
     if keys is not None:
         inputs = inputs._replace(key=None)

@@ -365,6 +365,8 @@ def test_what_differs_under_one_key_fails():
     report = stochastic.check(model, energy, key=jax.random.key(0), runs=4)
     assert not report.deterministic and not report.passed
     assert "two runs with the same key differ" in str(report)
+    one = diff.check(model, key=jax.random.key(0))
+    assert not one.deterministic and not one.passed and "two identical runs differ" in str(one)
 
 
 FIRM = Axis("firm", size=5)
@@ -418,6 +420,19 @@ def test_an_event_names_the_firm():
         event
     )
     assert stochastic.events(FIRMS, noise=noise, step=0.8 * lowest.min() / 0.5) == ()
+
+
+def test_the_check_of_one_run_says_which_event():
+    """Common random numbers, and what keeps them from telling the derivative."""
+    noise = FIRMS.noise(jax.random.key(3))
+    assert diff.check(FIRMS, "output", noise=noise, step=1e-6).passed
+    report = diff.check(FIRMS, "output", noise=noise, step=0.2)
+    assert not report.passed and "common random numbers: every run has the same noise" in str(
+        report
+    )
+    (event,) = report.events
+    assert f"not smooth: {event}" in str(report) and event.variable == "bankrupt"
+    assert report.to_dict()["events"] == [str(event)]
 
 
 def test_kinks_are_events_where_they_are():
