@@ -15,7 +15,13 @@ from ._operators import Operator as Operator
 from ._operators import gauss_newton_operator as gauss_newton_operator
 from ._operators import hessian_operator as hessian_operator
 from ._operators import linear_operator as linear_operator
+from ._sparsity import Sparsity as Sparsity
+from ._sparsity import step_sparsity as step_sparsity
 from ._stability import Stability as Stability
 from ._stability import stability as stability
+from ._structured import ImpulseResponses as ImpulseResponses
+from ._structured import impulse_responses as impulse_responses
+from ._structured import sequence_space_jacobian as sequence_space_jacobian
+from ._structured import step_jacobian as step_jacobian
 from ._taylor import Taylor as Taylor
 from ._taylor import taylor as taylor
