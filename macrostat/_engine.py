@@ -49,7 +49,8 @@ from ._packing import setup_for as setup_for
 from ._packing import slots as slots
 from ._packing import tensor_name as tensor_name
 from ._packing import unpack as unpack
-from ._random import initial_draws, is_random, key_and_noise, period_draws
+from ._random import initial_draws, key_and_noise, period_draws
+from ._random import is_random as is_random
 from ._random import random_inputs as random_inputs
 from .core import Model as TorchModel
 from .core import Parameters, Scenarios
@@ -307,6 +308,17 @@ def forward(behavior: Any) -> dict[str, torch.Tensor]:
     if setup.definition.solved and not _is_transformed(rows):
         _warn_unsolved(setup, rows.detach())
     return unpack(setup.definition, rows, output_dtype(behavior.hyper))
+
+
+def rows_of(behavior: Any, changed: Callable[[Model], Model]) -> torch.Tensor:
+    """A run of a library behavior's declaration, changed by a function, from the same parameters, series
+    and random inputs: its variables as packed columns, float64 (timesteps + 1, N), without a graph.
+    """
+    setup, vector, matrix = _behavior_inputs(behavior)
+    random = behavior_random(behavior, setup.definition)
+    setup = setup._replace(definition=changed(setup.definition))
+    given = [tensor.detach() for tensor in (vector, matrix, *random)]
+    return program(setup).values(*given)
 
 
 def _warn_unsolved(setup: Setup, rows: torch.Tensor) -> None:

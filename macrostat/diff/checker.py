@@ -31,7 +31,7 @@ class DifferentiabilityReport:
         max_abs_diff_fwd_rev, max_abs_diff_autodiff_num: the largest difference.
         rel_err_fwd_rev, rel_err_autodiff_num: the largest over parameters, each at its own scale.
         details: per method and parameter: verdict, differences, error estimates, and names that one side
-            lacks.
+            lacks; of a random model, what random inputs all runs had in common.
     """
 
     passed: bool
@@ -61,6 +61,8 @@ class DifferentiabilityReport:
             )
         if not self.details.get("determinism", {}).get("ok", True):
             lines.append("Not deterministic: two identical runs gave different losses")
+        if random := self.details.get("random"):
+            lines.append(f"Common random numbers: every run had those of {random['inputs']}")
         for part in self.details.values():
             for name, one in part.get("parameters", {}).items():
                 if one["verdict"] != "agrees":
@@ -143,6 +145,10 @@ def check_model_differentiability(
         _identical(reverse[k], again[k]) for k in reverse
     )
     details: dict[str, dict[str, Any]] = {"determinism": {"ok": same}}
+    definition = getattr(model, "definition", None)
+    if definition is not None and _engine.is_random(definition):
+        seed = model.parameters.hyper["seed"]
+        details["random"] = {"inputs": f"seed {seed}" if model.noise is None else "model.noise"}
 
     forward_part = numerical_part = None
     if compare_forward_reverse:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from .. import _engine
+from ..models._library import LibraryBehavior
 from . import _compiled, _eager
 from ._loss import LossFn, evaluate
 from ._result import JacobianResult, describe
@@ -37,7 +38,8 @@ class JacobianAutograd(JacobianBase):
             dtype. A parameter derived by a constraint has the derivative 0.
 
         Raises:
-            ValueError: an unknown mode, a chunk size below 1. TypeError: a loss that returns no
+            ValueError: an unknown mode, a chunk size below 1. RuntimeError: a library model with
+                `supports_differentiable = False`. TypeError: a loss that returns no
                 floating-point tensor.
         """
         if mode not in ("rev", "fwd"):
@@ -58,6 +60,13 @@ class JacobianAutograd(JacobianBase):
     ) -> JacobianResult:
         """As `compute`, with the dtype in which the loss sees the outputs, and that of the result."""
         scenario = self._scenario_id()
+        behavior = self.model.behavior
+        if issubclass(behavior, LibraryBehavior) and not behavior.supports_differentiable:
+            raise RuntimeError(
+                f"{behavior.__name__} sets supports_differentiable=False: it has no gradients in torch. "
+                "JacobianNumerical differences runs of the same random inputs; macrostat_jax.diff has "
+                "the derivatives along a path."
+            )
         if _engine.is_compiled(self.model):
             point = _compiled.Point.of(self.model, scenario)
             transform = _compiled.reverse if mode == "rev" else _compiled.forward

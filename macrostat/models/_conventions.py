@@ -23,6 +23,12 @@ HYPERPARAMETERS: dict[str, dict[str, Any]] = {
         "sectors": ["Household", "S1", "S2", "S3", "Government", "CentralBank"],
         "iosectors": ["S1", "S2", "S3"],
     },
+    "KirmansAnts": {
+        "timesteps_initialization": 0,
+        "dt": 1e-4,
+        "substeps": 10_000,
+        "record_inner": False,
+    },
 }
 """Model -> hyperparameters that differ from the derived ones. By default a model records its initial
 state twice (`timesteps_initialization` is 1) and lists its sectors in the order in which its
@@ -39,11 +45,15 @@ _LP = {
     "BondCouponIncomeHousehold": "Household",
     "Wealth": "Household",
 }
-AXES: dict[str, dict[str, str]] = {"PichlerEtAl2022DIO": {"industry": "sector_names"}}
+AXES: dict[str, dict[str, str]] = {
+    "PichlerEtAl2022DIO": {"industry": "sector_names"},
+    "KirmansAnts": {"substep": "substeps"},
+}
 """Model -> axis -> the hyperparameter that gives its labels, or its size."""
 
-EXTENSIONS: dict[str, str] = {"PichlerEtAl2022DIO": "_pichler"}
-"""Model -> the module beside this one whose `Parameters` and `Scenarios` have methods of their own."""
+EXTENSIONS: dict[str, str] = {"PichlerEtAl2022DIO": "_pichler", "KirmansAnts": "_kirmans"}
+"""Model -> the module beside this one in which it has what is its own of: classes `Parameters`,
+`Scenarios` and `Behavior`, and `noise(hyper)`, its random inputs drawn with torch."""
 
 COLUMNS: dict[str, dict[str, str]] = {
     "GL06SIM": {

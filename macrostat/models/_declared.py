@@ -34,9 +34,21 @@ def _over_sectors(field: Field) -> bool:
 
 
 def in_size(definition: Definition, hyper: Mapping[str, Any]) -> Definition:
-    """The declaration with the sectors, or numbers of agents, that the hyperparameters ask for."""
-    named = AXES.get(definition.name, {})
-    return definition.resize(**{axis: hyper[name] for axis, name in named.items() if name in hyper})
+    """The declaration with the sectors, or numbers of agents, that the hyperparameters ask for.
+
+    Raises:
+        ValueError: a number of agents that is none.
+    """
+    sizes = {}
+    for axis, name in AXES.get(definition.name, {}).items():
+        if name not in hyper:
+            continue
+        sizes[axis] = size = hyper[name]
+        if isinstance(size, bool | float | int | np.number) and (
+            not isinstance(size, int | np.integer) or isinstance(size, bool) or size < 1
+        ):
+            raise ValueError(f"{name} must be a positive integer; got {size!r}.")
+    return definition.resize(**sizes)
 
 
 def tensor_name(name: str) -> str:

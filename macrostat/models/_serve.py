@@ -151,7 +151,7 @@ def derive(definition: Definition) -> ModelClasses:
         "scenarios_class": scenarios,
         "variables_class": variables,
     }
-    behavior = make(library.LibraryBehavior, "Behavior", **parts)
+    behavior = make(getattr(own, "Behavior", library.LibraryBehavior), "Behavior", **parts)
     model = make(library.LibraryModel, "", **parts, behavior_class=behavior)
     return ModelClasses(behavior, parameters, scenarios, variables, model)
 

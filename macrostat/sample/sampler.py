@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from macrostat_jax import _fingerprint
 from macrostat_jax._progress import progress
@@ -40,6 +41,9 @@ class BaseSampler:
     scenarios. Runs of a library model are batches of its compiled simulation, in this process. A
     behavior of your own in torch, or a `worker_function` of your own, runs task by task, with
     `cpu_count` above 1 in that many spawned processes.
+
+    The runs of a random model all have the same random inputs (common random numbers): those of its
+    seed, or of `model.noise`.
 
     An interrupted run goes on where it stopped: the same sampler, started again on the same folder,
     computes the batches that are missing.
@@ -339,6 +343,10 @@ class BaseSampler:
         behavior = model.behavior
         definition = getattr(behavior, "definition", None)
         own = () if definition is None else (definition.initial_state, definition.step)
+        noise = getattr(model, "noise", None)
+        if noise is not None:
+            arrays = {k: torch.as_tensor(v).detach().cpu().numpy() for k, v in noise.items()}
+            noise = {name: _fingerprint.of_array(array) for name, array in arrays.items()}
         used = list(model.scenarios.timeseries)
         if self.worker_function is timeseries_worker:
             used = [model.scenarios.find(*self.simulation_args[:1] or (0,))]
@@ -364,6 +372,7 @@ class BaseSampler:
                 for k, v in parameters.get_data_values().items()
             },
             "hyperparameters": hyper | {"dtype": str(output_dtype(parameters.hyper))},
+            **({} if noise is None else {"noise": noise}),
             "scenarios": scenarios,
             "code": {
                 "behavior": _fingerprint.of_class(behavior, Behavior),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .gl06sim import GL06SIM as GL06SIM
     from .gl06simex import GL06SIMEX as GL06SIMEX
     from .iopc import IOPC as IOPC
+    from .kirmansants import KirmansAnts as KirmansAnts
     from .linear2d import LINEAR2D as LINEAR2D
     from .nk3e import NK3E as NK3E
     from .pichleretal2022dio import PichlerEtAl2022DIO as PichlerEtAl2022DIO
@@ -41,6 +42,7 @@ _REGISTER = {
     "ECO3IOPC": "eco3iopc",
     "PichlerEtAl2022DIO": "pichleretal2022dio",
     "RandomWalk": "randomwalk",
+    "KirmansAnts": "kirmansants",
 }
 """Model -> the module of this package that declares it."""
 

@@ -8,7 +8,26 @@ from typing import Any
 import jax
 import numpy as np
 
-from macrostat_jax import Model, simulate
+from macrostat_jax import Model, models, simulate
+
+SMALL: dict[str, dict[str, Any]] = {"KirmansAnts": {"substep": 20}}
+"""Sizes in which the tests of the whole register run a model."""
+CENTRE: dict[str, dict[str, float]] = {"KirmansAnts": {"switching_rate": 4.0}}
+"""Parameters around which they draw others, where near the defaults derivatives along a path may grow
+without limit."""
+SHORT: dict[str, int] = {"KirmansAnts": 3}
+"""Horizons for derivatives of models with kinks so many that a difference over a longer run crosses one."""
+
+
+def example(name: str) -> Model:
+    """A registered model in the size of these tests."""
+    return models.get(name).resize(**SMALL.get(name, {}))
+
+
+def centre(model: Model) -> dict[str, Any]:
+    """The parameters around which others are drawn."""
+    defaults = {key: field.default for key, field in model.Params.fields.items()}
+    return defaults | CENTRE.get(model.name, {})
 
 
 def keyed(model: Model) -> dict[str, Any]:
@@ -22,12 +41,12 @@ def randomly(model: Model, seed: int, size: int | None = None) -> Any:
     Of a model whose equations may have no solution, such as prices for industries that need more of
     their goods than they make, only parameters for which they have one.
     """
-    rng = np.random.default_rng(seed)
+    rng, around = np.random.default_rng(seed), centre(model)
 
     def draw(*lead: int) -> dict[str, np.ndarray]:
         values = {}
         for key, field in model.Params.fields.items():
-            drawn = np.asarray(field.default) * rng.uniform(0.8, 1.2, (*lead, *field.shape))
+            drawn = np.asarray(around[key]) * rng.uniform(0.8, 1.2, (*lead, *field.shape))
             values[key] = np.clip(drawn, *field.bounds)
         return values
 
@@ -62,6 +81,8 @@ def disturbed(model: Model, periods: int | None = None) -> dict[str, Any]:
 
     The longer it is, the likelier another limit begins to bind within the step of a difference.
     """
+    if model.name in SHORT:
+        periods = SHORT[model.name]
     if model.name not in DISTURBED:
         return keyed(model) if periods is None else {"periods": periods, **keyed(model)}
     scenario = model.scenario(periods=periods or 20, **DISTURBED[model.name])

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
-from model_cases import keyed, randomly
+from model_cases import example, keyed, randomly
 
 from macrostat_jax import (
     NET_WORTH,
@@ -41,7 +41,7 @@ def start(model, params):
 
 @pytest.mark.parametrize("name", models.names())
 def test_accounts_are_closed(name):
-    model = models.get(name)
+    model = example(name)
     params = model.params()
     found = residuals(
         model, simulate(model, params, **keyed(model)), start(model, params), relative=True
@@ -55,7 +55,7 @@ def test_accounts_are_closed(name):
 
 @pytest.mark.parametrize("name", models.names())
 def test_accounts_are_closed_for_random_parameters(name):
-    model = models.get(name)
+    model = example(name)
     params = randomly(model, 3, size=16)
     path = simulate(model, params, **keyed(model))
     for label, value in residuals(model, path, relative=True).items():
@@ -66,7 +66,7 @@ def test_accounts_are_closed_for_random_parameters(name):
 @pytest.mark.parametrize("name", models.names())
 def test_accounts_are_closed_in_every_derivative(name):
     """A derivative of zero is zero: the accounts of the tangents of a path are closed as well."""
-    model = models.get(name)
+    model = example(name)
     params = jax.tree.map(jnp.asarray, randomly(model, 5))
     flat, unravel = ravel_pytree(params)
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from model_cases import disturbed, keyed
+from model_cases import disturbed, example, keyed
 
 from macrostat_jax import count_compilations, models, simulate
 from macrostat_jax.diff import (
@@ -19,7 +19,7 @@ from macrostat_jax.diff import (
 )
 from macrostat_jax.models import GL06PC, GL06SIM, GL06SIMEX, LINEAR2D
 
-ALL = [models.get(name) for name in models.names()]
+ALL = [example(name) for name in models.names()]
 
 
 def last_income(path):

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from model_cases import disturbed, randomly
+from model_cases import SHORT, disturbed, example, randomly
 
 from macrostat_jax import models, simulate
 
@@ -31,7 +31,7 @@ def finite(leaf: Any) -> Any:
 @pytest.fixture(params=models.names())
 def case(request):
     """The weighted sum as a function of the parameters, 1,000 sets of them, and a direction for each."""
-    model, rng = models.get(request.param), np.random.default_rng(8)
+    model, rng = example(request.param), np.random.default_rng(8)
     scenario = disturbed(model, PERIODS)
     params = jax.tree.map(jnp.asarray, randomly(model, 21, SETS))
     paths = jax.tree.map(finite, simulate(model, model.params(), **scenario))
@@ -78,4 +78,5 @@ def test_derivatives_of_every_model(case):
     errors = [np.abs((moved(h) - moved(-h)) / (2 * h) - slope) / scale for h in STEPS]
     error = np.minimum(*errors)
     switches = model.options.keys() & {"sharpness", "relaxation"}
-    assert np.mean(error > 1e-6) <= (AT_A_SWITCH if switches else 0), np.sort(error)[-9:]
+    kinked = switches or model.name in SHORT
+    assert np.mean(error > 1e-6) <= (AT_A_SWITCH if kinked else 0), np.sort(error)[-9:]

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from model_cases import keyed, randomly
+from model_cases import example, keyed, randomly
 from published_cases import (
     NEVER_SET,
     OTHER_ROLES,
@@ -188,7 +188,7 @@ def test_steady_state_is_a_fixed_point_of_the_step(name):
 @pytest.mark.parametrize("name", models.names())
 def test_registered_models_are_complete_and_differentiable(name):
     """What holds for every model without anyone writing it down for it."""
-    model = models.get(name)
+    model = example(name)
     assert model.name == name
     assert model.title.startswith("Model ") and model.title.endswith(".")
     for record in (model.Params, model.Scenario, model.State):
@@ -215,7 +215,7 @@ def test_registered_models_are_complete_and_differentiable(name):
 
 @pytest.mark.parametrize("name", models.names())
 def test_float32_stays_float32_and_near(name, float32):
-    model = models.get(name)
+    model = example(name)
     single = simulate(model, periods=20, **keyed(model))
     assert {leaf.dtype for leaf in jax.tree.leaves(single)} == {np.dtype("float32")}
     if model.random:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from model_cases import keyed
+from model_cases import example, keyed
 
 from macrostat_jax import (
     Model,
@@ -84,7 +84,7 @@ def anywhere(model, seed):
 
 @pytest.mark.parametrize("name", models.names())
 def test_everything_that_is_not_finite_within_the_bounds_is_explained(name):
-    model = models.get(name)
+    model = example(name)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of runs without a solution
         path = simulate(model, anywhere(model, 4), **keyed(model))
