@@ -48,8 +48,8 @@ The moves are discrete; `configure(relaxation=...)` says what derivatives they h
 A relaxed move splits the household's work or spending in its period between the two firms; where
 the household is found next period is decided without relaxation.
 
-Gini coefficients are taken over pairs of neighbours, h and h + 1, whose numbers mean nothing: half the
-mean difference of two households relative to the mean, without sorting them.
+Gini coefficients are taken over pairs of households whose numbers, which mean nothing, are half the
+households apart: the mean difference of a pair relative to its mean sum, which needs no sorting.
 """
 
 from __future__ import annotations
@@ -504,7 +504,7 @@ def _gini(values: Any) -> Any:
     """Half the mean absolute difference of pairs, relative to their mean."""
     apart = len(values) // 2 + 1
     one, other = values[:-apart], values[apart:]
-    return jnp.sum(jnp.abs(one - other)) / (2 * jnp.sum(one + other))
+    return jnp.sum(jnp.abs(one - other)) / jnp.sum(one + other)
 
 
 TwoMarketsABM = Model(
