@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import inspect
@@ -85,6 +86,13 @@ def _described(value: Any) -> str:
         return repr(sorted(map(repr, value)))
     if hasattr(value, "__array__") and not isinstance(value, type):
         return of_array(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        parts = [
+            f"{f.name}={_described(getattr(value, f.name))}" for f in dataclasses.fields(value)
+        ]
+        return f"{type(value).__qualname__}({', '.join(parts)})"
+    if isinstance(value, tuple | list) and not _is_plain(value):
+        return f"{type(value).__qualname__}({', '.join(map(_described, value))})"
     return repr(value) if _is_plain(value) else type(value).__qualname__
 
 

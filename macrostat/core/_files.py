@@ -7,6 +7,7 @@ the class that reads, or in the register of models.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import json
 import math
@@ -187,6 +188,10 @@ def _short(value: Any) -> str:
     return text if len(text) < 80 else f"{text[:80]}..."
 
 
+_RELAXATIONS = ("Exact", "StraightThrough", "GumbelSoftmax")
+"""How a model makes its discrete choices: the values of its option `relaxation`."""
+
+
 def encode(value: Any, what: str) -> Any:
     """`value` in what JSON knows, so that `decode` gives it back with its type.
 
@@ -209,6 +214,8 @@ def encode(value: Any, what: str) -> Any:
         return {"$tensor": value.tolist(), "dtype": str(value.dtype)}
     if isinstance(value, np.ndarray) and str(value.dtype) in _ARRAY_DTYPES:
         return {"$array": value.tolist(), "dtype": str(value.dtype)}
+    if type(value).__name__ in _RELAXATIONS and dataclasses.is_dataclass(value):
+        return {"$relaxation": type(value).__name__, **vars(value)}
     if isinstance(value, list):
         return [encode(part, what) for part in value]
     if isinstance(value, tuple | set):
@@ -250,6 +257,12 @@ def decode(value: Any) -> Any:
         return (tuple if tag == "$tuple" else set)(map(decode, content))
     if tag == "$items" and isinstance(content, list):
         return {decode(key): decode(part) for key, part in content}
+    if tag == "$relaxation" and content in _RELAXATIONS:
+        from macrostat_jax import stochastic
+
+        options = {key: part for key, part in value.items() if key != tag}
+        with contextlib.suppress(TypeError):  # options of another kind
+            return getattr(stochastic, content)(**options)
     raise ValueError(f"{_short(value)} is no value that macrostat writes.")
 
 

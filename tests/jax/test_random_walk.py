@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from macrostat_jax import Model, models, run_keys, simulate
+from macrostat_jax import Model, _fingerprint, models, run_keys, simulate
 from macrostat_jax.diff import jacobian
 from macrostat_jax.stochastic import EXACT, Exact, GumbelSoftmax, StraightThrough
 
@@ -136,6 +136,13 @@ def test_temperatures_are_positive(temperature):
 def test_a_theta_that_a_shock_moves_out_of_bounds_makes_nan():
     path = simulate(WALK, shocks=WALK.shocks(theta_add=0.7, start=3), key=jax.random.key(0))
     assert np.isfinite(path.position[:3]).all() and np.isnan(path.position[3:]).all()
+
+
+def test_a_store_tells_temperatures_apart():
+    """A sweep goes on in a store only if it is of the same model: the temperature is part of that."""
+    models = [WALK.configure(relaxation=GumbelSoftmax(t)) for t in (0.5, 0.5, 0.7)]
+    first, same, other = (_fingerprint.of_code(model.step) for model in models)
+    assert first == same != other
 
 
 def test_single_precision(float32):

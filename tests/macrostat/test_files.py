@@ -19,6 +19,7 @@ from core_cases import Toy, ToyParameters, ToyScenarios, entry
 
 from macrostat.core import BoundaryError, Model, Parameters, Scenarios, Variables
 from macrostat.models import get_available_models, get_model, get_model_classes
+from macrostat_jax import stochastic
 
 openpyxl = pytest.importorskip("openpyxl")
 pytest.importorskip("pyarrow")
@@ -49,6 +50,8 @@ SETTINGS: dict[str, Any] = {
     "set": {1, 2},
     "dict": {"a": (1, 2), "b": {"c": 0.1}},
     "other keys": {1: "x", ("H", "F"): [0.5]},
+    "a relaxation": stochastic.GumbelSoftmax(0.1 + 0.2, hard=False),
+    "another one": stochastic.StraightThrough(),
     "dollars": {"$tuple": 1},
     "dtype": torch.float64,
     "a device": torch.device("cpu"),

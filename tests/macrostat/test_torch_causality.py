@@ -61,7 +61,7 @@ def test_the_graph_leads_to_what_the_trace_uses(name):
         expected = set()
         for source in inputs:
             kind, _, field = source.partition(".")
-            named = records[kind].fields[field].name if kind in records else kind
+            named = records[kind].fields[field].name if kind in records else field or kind
             expected.add((kinds.get(kind, kind), named))
         assert ends(matrix, definition.State.fields[key].name) == expected
 
