@@ -17,7 +17,7 @@ import numpy as np
 
 from . import _constraints
 from ._constraints import AddingUp
-from ._record import Field, Record
+from ._record import Axis, Field, Record
 
 P = TypeVar("P", bound=Record)
 X = TypeVar("X", bound=Record)
@@ -88,15 +88,15 @@ class Model(Generic[P, X, S]):
         self.solved = tuple(solved)
         self.random = _arguments(step) > 3
         self.random_start = _arguments(initial_state) > 2
+        options: dict[str, Any] = {}
+        for function in (initial_state, steady_state, log_density, step):
+            options |= _options(function)
+        sizes = {axis.name for axis in self._axes()}
         self.options: Mapping[str, Any] = MappingProxyType(
-            {
-                **_options(initial_state),
-                **_options(steady_state),
-                **_options(log_density),
-                **_options(step),
-            }
+            {name: value for name, value in options.items() if name not in sizes}
         )
-        """The keyword-only arguments of the model's functions, with their values."""
+        """The keyword-only arguments of the model's functions, with their values: but for those that
+        are sizes of axes, which `resize` sets."""
         self.remembered: tuple[str, ...] = ()
         """The variables whose last values the step reads: what a run carries from period to period."""
         self._variants: dict[Any, Model[P, X, S]] = {}
@@ -177,6 +177,7 @@ class Model(Generic[P, X, S]):
         key = ("options", *sorted(chosen.items()))
         if key not in self._variants:
             variant = copy.copy(self)
+            variant.options = MappingProxyType({**self.options, **chosen})
             variant._choose(chosen)
             variant._variants = {}
             _verify_step(variant)
@@ -200,9 +201,7 @@ class Model(Generic[P, X, S]):
             KeyError: an axis that the model does not have. TypeError: a size for an axis with labels,
                 or labels for one without.
         """
-        records = [r for r in (self.Params, self.Scenario, self.State, self.Noise) if r is not None]
-        axes = [a for record in records for f in record.fields.values() for a in f.axes]
-        known = {axis.name: axis.labels or axis.size for axis in axes}
+        known = {axis.name: axis.labels or axis.size for axis in self._axes()}
         new: dict[str, Any] = {}
         for name, size in sizes.items():
             if name not in known:
@@ -226,17 +225,22 @@ class Model(Generic[P, X, S]):
             )
             if self.Noise is not None:
                 variant.Noise = self.Noise.resized(new)
-            variant._choose({name: size for name, size in new.items() if name in self.options})
+            variant._choose(new)
             variant._variants = {}
             _verify(variant)
             self._variants[key] = variant
         return self._variants[key]
 
-    def _choose(self, options: Mapping[str, Any]) -> None:
-        self.options = MappingProxyType({**self.options, **options})
+    def _axes(self) -> list[Axis]:
+        records = (self.Params, self.Scenario, self.State, self.Noise)
+        fields = [f for record in records if record is not None for f in record.fields.values()]
+        return [axis for field in fields for axis in field.axes]
+
+    def _choose(self, values: Mapping[str, Any]) -> None:
+        """Gives the functions those of the keyword-only arguments that they take."""
         for name in ("initial_state", "step", "steady_state", "log_density"):
             function = getattr(self, name)
-            taken = {k: v for k, v in options.items() if k in _options(function)}
+            taken = {k: v for k, v in values.items() if k in _options(function)}
             if taken:
                 setattr(self, name, functools.partial(function, **taken))
 
