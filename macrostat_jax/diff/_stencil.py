@@ -24,7 +24,7 @@ SIDES = {
 METHODS = tuple(SIDES)
 ORDERS = {"central": 2, "forward": 1, "backward": 1, "five-point": 4, "richardson": 2}
 """The error of a difference is of the order of this power of its step."""
-SPACES = ("log", "direct", "relative", "auto")
+SPACES = ("log", "direct", "auto", "relative")
 DEFAULT_STEP, FIRST_STEP = 1e-3, 2.0**-4
 SHORTER = (0.5, 0.3)
 """The error estimate compares with shorter steps. With two of them, and no common measure: a difference
