@@ -94,6 +94,12 @@ class Field:
         low, high = self.bounds
         return f"({low:g}, {high:g})" if self.open else f"[{low:g}, {high:g}]"
 
+    @property
+    def extremes(self) -> tuple[float, float]:
+        """The least and the greatest admissible number, in float64."""
+        low, high = self.bounds
+        return (math.nextafter(low, high), math.nextafter(high, low)) if self.open else (low, high)
+
     def within(self, values: np.ndarray) -> bool:
         """Do all values lie in the bounds? NaN does not."""
         low, high = self.bounds

@@ -124,6 +124,7 @@ def _model_options(parser: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter's value"
     )
     parser.add_argument("--steps", type=int, metavar="T", help="how many periods")
+    parser.add_argument("--seed", type=int, metavar="N", help="of a random model (default: 0)")
 
 
 def _of_options(parser: argparse.ArgumentParser, text: str, required: bool = False) -> None:
@@ -154,6 +155,12 @@ def _chosen(arguments: Any) -> tuple[Any, dict[str, Any]]:
         "scenario": arguments.scenario,
         "periods": arguments.steps,
     }
+    if model.random or model.random_start:
+        import jax
+
+        inputs["key"] = jax.random.key(arguments.seed or 0)
+    elif arguments.seed is not None:
+        raise ValueError(f"{model.name} is not random: it takes no --seed.")
     return model, inputs
 
 

@@ -49,6 +49,15 @@ def test_simulate_prints_and_saves(capsys, tmp_path):
     assert matplotlib.image.imread(picture).std() > 0.01  # not a blank page
 
 
+def test_a_random_model_has_a_seed(capsys):
+    runs = [["--seed", "1"], ["--seed", "1"], ["--seed", "2"], []]
+    printed = [run(capsys, "simulate", "RandomWalk", "--json", *seed)[1] for seed in runs]
+    first, again, other, default = (json.loads(out)["path"]["Position"] for out in printed)
+    assert first == again and len({tuple(path) for path in (first, other, default)}) == 3
+    status, out, _ = run(capsys, "check", "RandomWalk", "--seed", "1", "--steps", "5")
+    assert status == 0 and "common random numbers" in out
+
+
 def test_simulate_in_every_format_agrees(capsys, tmp_path):
     _, out, _ = run(capsys, "simulate", "GL06PC", "--steps", "5", "--json")
     printed = json.loads(out)["path"]["Wealth"]
@@ -111,6 +120,7 @@ def test_a_check_that_does_not_pass_has_status_1(capsys):
         (["simulate", "GL06PC", "--set", "tax_rate=1.5"], "bounds [0, 1]"),
         (["simulate", "GL06PC", "--set", "tax_rate=nan"], "must be finite"),
         (["simulate", "GL06PC", "--steps", "0"], "periods must be at least 1"),
+        (["simulate", "GL06PC", "--seed", "1"], "GL06PC is not random: it takes no --seed"),
         (["simulate", "GL06PC", "--out", "p.doc"], "the endings are .csv, .parquet, .json"),
         (["jacobian", "GL06PC", "--of", "gdp"], "'gdp' is not in"),
         (["jacobian", "GL06PC", "--of", "wealth", "--mode", "up"], "auto, forward, reverse"),

@@ -85,8 +85,8 @@ def _default_parameters(definition: Definition) -> dict[str, dict[str, Any]]:
         values = np.broadcast_to(np.asarray(field.default, float), field.shape).reshape(-1)
         for i, (name, value) in enumerate(zip(scalar_names(field), values.tolist(), strict=True)):
             found[name] = {
-                "lower bound": field.bounds[0],
-                "upper bound": field.bounds[1],
+                "lower bound": field.extremes[0],
+                "upper bound": field.extremes[1],
                 "notation": _slot_symbol(field, i),
                 "unit": field.unit,
                 "value": value,
