@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from .iopc import IOPC as IOPC
     from .kirmansants import KirmansAnts as KirmansAnts
     from .linear2d import LINEAR2D as LINEAR2D
+    from .mark0covid import Mark0COVID as Mark0COVID
     from .nk3e import NK3E as NK3E
     from .pichleretal2022dio import PichlerEtAl2022DIO as PichlerEtAl2022DIO
     from .randomwalk import RandomWalk as RandomWalk
+    from .twomarketsabm import TwoMarketsABM as TwoMarketsABM
 
 _REGISTER = {
     "LINEAR2D": "linear2d",
@@ -43,6 +45,8 @@ _REGISTER = {
     "PichlerEtAl2022DIO": "pichleretal2022dio",
     "RandomWalk": "randomwalk",
     "KirmansAnts": "kirmansants",
+    "TwoMarketsABM": "twomarketsabm",
+    "Mark0COVID": "mark0covid",
 }
 """Model -> the module of this package that declares it."""
 
