@@ -41,7 +41,7 @@ class Plan(NamedTuple):
     periods: int
     batch: tuple[int | None, ...] | None = None
     """The batch axis of each leaf of the inputs, None for a single run."""
-    checkpoint: bool = False
+    checkpoint: bool | int = False
     recorded: tuple[str, ...] | None = None
     """The variables of which the path is kept, None for all."""
 
@@ -56,7 +56,7 @@ def simulate(
     periods: int | None = None,
     key: Any = None,
     noise: Any = None,
-    checkpoint: bool = False,
+    checkpoint: bool | int = False,
     record: Collection[str] | None = None,
 ) -> S:
     """Runs a model over T periods.
@@ -78,7 +78,8 @@ def simulate(
         noise: the random inputs themselves, in place of a key: a `model.Noise` of paths of shape
             (T, *shape), as `model.noise(key)` gives, with an axis for the batch or without.
         checkpoint: trade time for memory in reverse mode: it then keeps about 2 sqrt(T) states
-            instead of T.
+            instead of T. A number n of 2 or more nests n levels, of which each keeps about T^(1/n)
+            states and computes the run once more (True is 2).
         record: the variables whose paths are wanted; default: all. The others are None in what is
             returned, and take no memory: a million agents over 100 periods are 400 MB per variable.
 
@@ -175,6 +176,19 @@ def _scan(plan: Plan, inputs: Inputs) -> Any:
     return _scanned(body, start, rows, plan.periods, plan.checkpoint)[1]
 
 
+def last_state(plan: Plan, inputs: Inputs) -> Any:
+    """The state after the last period of a single run as traced code: no path of states is made."""
+    body, carry, rows = recursion(plan, inputs)
+
+    def follow(carry: Any, row: Any) -> tuple[Any, None]:
+        return body(carry, row)[0], None
+
+    early = jax.tree.map(lambda x: x[:-1], rows)
+    if plan.periods > 1:
+        carry, _ = _scanned(follow, carry, early, plan.periods - 1, plan.checkpoint)
+    return body(carry, jax.tree.map(lambda x: x[-1], rows))[1]
+
+
 def _recording(body: Callable[..., Any], names: tuple[str, ...]) -> Callable[..., Any]:
     def recording(carry: Any, row: Any) -> tuple[Any, Any]:
         carry, state = body(carry, row)
@@ -239,20 +253,21 @@ def _remembered(model: Model, state: Any) -> dict[str, Any]:
     return {key: getattr(state, key) for key in model.remembered}
 
 
-def _scanned(body: Callable, initial: Any, xs: Any, horizon: int, checkpoint: bool) -> Any:
-    """`lax.scan`, or scans of about sqrt(T) periods nested in one: then only their starts are kept."""
-    if not checkpoint or horizon < 4:
+def _scanned(body: Callable, initial: Any, xs: Any, horizon: int, checkpoint: bool | int) -> Any:
+    """`lax.scan`, or scans nested in scans, of which only the starts are kept."""
+    levels = max(2, int(checkpoint)) if checkpoint else 1
+    if levels == 1 or horizon < 4:
         return jax.lax.scan(body, initial, xs, length=horizon)
-    root = math.isqrt(horizon)
-    # A divisor near the square root spares a copy of all paths, which a remainder would cost.
+    root = math.isqrt(horizon) if levels == 2 else round(horizon ** (1 / levels))
+    # A divisor near the root spares a copy of all paths, which a remainder would cost.
     divisor = max(d for d in range(1, root + 1) if horizon % d == 0)
-    inner = divisor if 4 * divisor >= root else root
-    outer = horizon // inner
+    outer = divisor if 4 * divisor >= root else root
+    inner = horizon // outer
     whole = outer * inner
 
     @jax.checkpoint
     def chunk(prior: Any, xs: Any) -> Any:
-        return jax.lax.scan(body, prior, xs, length=inner)
+        return _scanned(body, prior, xs, inner, levels - 1 if levels > 2 else False)
 
     folded = jax.tree.map(lambda x: x[:whole].reshape(outer, inner, *x.shape[1:]), xs)
     last, path = jax.lax.scan(chunk, initial, folded, length=outer)
@@ -334,7 +349,7 @@ def prepare(
     initial: Any = None,
     periods: int | None = None,
     key: Any = None,
-    checkpoint: bool = False,
+    checkpoint: bool | int = False,
     noise: Any = None,
 ) -> tuple[Inputs, Plan]:
     """Checks what `simulate` was given and brings it to canonical form."""
@@ -353,7 +368,11 @@ def prepare(
         (initial, model.State),
         *(() if model.Noise is None else ((noise, model.Noise),)),
     ):
-        if record is not None and not isinstance(record, kind):
+        # A resized model's records are subclasses of those that its module declares: either will do.
+        known = isinstance(record, Record) and (
+            isinstance(record, kind) or issubclass(kind, type(record))
+        )
+        if record is not None and not (known and record.fields.keys() == kind.fields.keys()):
             raise TypeError(
                 f"{model.name} expects {kind.__module__}.{kind.__qualname__}, "
                 f"not {type(record).__module__}.{type(record).__qualname__}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -9,7 +10,7 @@ import jax
 
 from .._model import Model
 from .._record import Field, Record
-from .._simulate import Inputs, Plan, trajectory
+from .._simulate import Inputs, Plan, last_state, trajectory
 
 Of: TypeAlias = str | Sequence[str] | Callable[[Any], Any] | None
 Wrt: TypeAlias = str | Sequence[str]
@@ -59,7 +60,36 @@ class Target(NamedTuple):
 
     def outputs(self, inputs: Inputs, x: dict[str, Any]) -> Any:
         """The outputs as a function of the differentiated leaves `x`; traced."""
-        return self.read(trajectory(self.plan, self.moved(inputs, x)))
+        inputs = self.moved(inputs, x)
+        if isinstance(self.of, Final):
+            return self.of.function(last_state(self.plan, inputs))
+        return self.read(trajectory(self.plan, inputs))
+
+
+@dataclasses.dataclass(frozen=True)
+class Final:
+    """A function of the state after the last period; as a function of the path it reads its last row."""
+
+    function: Callable[[Any], Any]
+
+    def __call__(self, path: Any) -> Any:
+        return self.function(path[-1])
+
+    @property
+    def __name__(self) -> str:
+        return getattr(self.function, "__name__", type(self.function).__name__)
+
+
+def final(function: Callable[[Any], Any]) -> Final:
+    """A loss, or other outputs, of the final state: `gradient(model, final(loss))`.
+
+    The derivative is that of `lambda path: function(path[-1])`, without the memory of the path.
+
+    Args:
+        function: from the state after the last period, a `State` with leaves of their declared shapes,
+            to a number or a pytree of arrays.
+    """
+    return Final(function)
 
 
 def resolve_of(model: Model, of: Of) -> tuple[str, ...] | Callable[[Any], Any]:
