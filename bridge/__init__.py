@@ -8,6 +8,8 @@
     torch_loss({"w": w, "b": b}, target).backward()
     torch.func.hessian(torch_loss)({"w": w, "b": b}, target)
 
+`Torch` and `TorchModel` run models of the library by torch's own operations instead.
+
 All of torch's automatic differentiation and `torch.vmap` work on the result, in any nesting. JAX
 computes, on the device the tensors are on, and memory passes by DLPack without a copy.
 
@@ -24,3 +26,5 @@ Three things to know before using it:
 from bridge._convert import to_jax as to_jax
 from bridge._convert import to_torch as to_torch
 from bridge._function import torch_function as torch_function
+from bridge._torch_engine import Torch as Torch
+from bridge._torch_engine import TorchModel as TorchModel

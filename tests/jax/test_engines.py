@@ -1,0 +1,198 @@
+"""Models run and differentiated by NumPy, dual numbers and SymPy, against JAX."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import sympy as sp
+from jax import lax
+
+from macrostat_jax import Model, diff, engines, models, simulate
+from macrostat_jax.engines import _evaluate
+
+SIZES = {
+    "KirmansAnts": {"substep": 20},
+    "Mark0COVID": {"firm": 12},
+    "TwoMarketsABM": {"household": 24, "firm": 6},
+}
+
+
+def sized(name: str) -> tuple[Model, dict[str, Any]]:
+    model = getattr(models, name).resize(**SIZES.get(name, {}))
+    return model, {"key": jax.random.key(1)} if model.random else {}
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_numpy_runs_every_model(name):
+    model, inputs = sized(name)
+    path = engines.simulate(model, engine="numpy", periods=6, **inputs)
+    expected = simulate(model, periods=6, **inputs)
+    for key in model.State.fields:
+        found = getattr(path, key)
+        assert isinstance(found, np.ndarray)
+        np.testing.assert_allclose(found, getattr(expected, key), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_dual_numbers_give_the_derivatives_of_jax(name):
+    model, inputs = sized(name)
+    wrt = list(model.Params.fields)[:: max(1, len(model.Params.fields) // 8)]
+    found = engines.jacobian(model, wrt=wrt, engine="dual", periods=4, **inputs)
+    expected = diff.jacobian(model, wrt=wrt, mode="forward", periods=4, **inputs)
+    for output, blocks in expected.values.items():
+        for label, block in blocks.items():
+            scale = 1e-10 * max(1.0, float(np.nanmax(np.abs(block), initial=0)))
+            np.testing.assert_allclose(found[output, label], block, rtol=1e-10, atol=scale)
+
+
+def test_derivatives_by_paths_and_initial_states():
+    of, wrt = ("national_income", "wealth"), ("scenario", "initial.wealth", "tax_rate")
+    found = engines.jacobian(models.GL06PC, of, wrt=wrt, engine="dual", periods=5)
+    expected = diff.jacobian(models.GL06PC, of, wrt=wrt, periods=5)
+    assert list(found.values) == list(of)
+    np.testing.assert_allclose(found.matrix(), expected.matrix(), rtol=1e-10, atol=1e-10)
+
+
+UNARY = (
+    "neg abs exp exp2 expm1 log log1p sqrt rsqrt cbrt square sin cos tan asin acos atan sinh cosh"
+)
+UNARY += " tanh logistic erf erfc erf_inv sign floor ceil round is_finite"
+
+
+@pytest.mark.parametrize("name", UNARY.split())
+def test_primitives_of_one_number(name):
+    x = np.array([0.13, 0.4, 0.87])
+    _compare(lambda x: getattr(lax, name)(x).astype(float), x)
+
+
+BINARY = "add sub mul div rem max min pow atan2 eq ne lt le gt ge"
+
+
+@pytest.mark.parametrize("name", BINARY.split())
+def test_primitives_of_two_numbers(name):
+    x = np.array([0.3, 1.5, 2.25, 0.7])
+    _compare(lambda x: getattr(lax, name)(x, x[::-1] + 0.1).astype(float), x)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: jnp.linalg.solve(jnp.diag(x) + 0.3, x**2),
+        lambda x: jnp.where(x > 1, jnp.cumsum(x), -(x**3)),
+        lambda x: jnp.max(x) * jnp.prod(x) + jnp.min(x) - x**-2,
+        lambda x: jnp.reshape(x, (2, 2)) @ jnp.reshape(x, (2, 2)).T,
+        lambda x: jnp.einsum("ij,kj->ik", jnp.outer(x, x), jnp.outer(x, 1 + x)),
+        lambda x: x.at[jnp.array([2, 0, 2])].add(x[:3] ** 2),
+        lambda x: jax.ops.segment_sum(x * x, jnp.array([1, 0, 1, 7]), 3),
+        lambda x: x[jnp.array([3, 1, 1])] * 2,
+        lambda x: jnp.outer(x, x)[jnp.array([3, 1]), :2],
+        lambda x: lax.dynamic_slice(jnp.concatenate([x, x]), (jnp.array(3),), (4,)),
+        lambda x: jnp.clip(x, 0.5, 2.0) + jnp.flip(x)[::-1] + jnp.pad(x[1:], (1, 0)),
+        lambda x: lax.while_loop(lambda c: c[1] < 3, lambda c: (c[0] * x, c[1] + 1), (x, 0))[0],
+        lambda x: lax.cond(x[0] < 1, lambda y: y * y, lambda y: -y, x),
+        lambda x: lax.scan(lambda c, r: (c * r, c + r), 1.0, x, reverse=True)[1],
+        lambda x: jax.vmap(lambda a: jnp.tanh(a * x))(x).sum(0) + lax.stop_gradient(x) * x,
+        lambda x: jnp.take_along_axis(x, jnp.argmin(x, keepdims=True), 0) * jnp.stack([x, x])[1],
+    ],
+)
+def test_programs(function):
+    _compare(function, np.array([0.3, 1.5, 2.25, 0.7]))
+
+
+def _compare(function, x):
+    program = jax.make_jaxpr(function)(x)
+    numpy = engines.NumPy()
+    (found,) = numpy.run(program, x)
+    np.testing.assert_allclose(found, function(jnp.asarray(x)), rtol=1e-13, atol=1e-15)
+    direction = np.cos(np.arange(x.size)).reshape(x.shape)
+    value, expected = jax.jvp(function, (x,), (direction,))
+    (dual,) = engines.Dual().run(program, engines.Number(x, direction))
+    dot = np.zeros(np.shape(value)) if dual.dot is None else dual.dot
+    np.testing.assert_allclose(dual.value, value, rtol=1e-13, atol=1e-15)
+    np.testing.assert_allclose(dot, expected, rtol=1e-12, atol=1e-14)
+
+
+# Formulas ---------------------------------------------------------------------------------------
+
+
+def test_formulas_read_like_the_book():
+    formulas = engines.symbolic(models.GL06SIM)
+    assert str(formulas["disposable_income"]) == r"-T_d + W\cdot N_s"
+    assert r"T_{d} &= " in formulas.latex() and r"\theta" in formulas.latex()
+    one = formulas.jacobian(["disposable_income"], ["now.tax_demand"])
+    assert one == sp.Matrix([[-1]])
+
+
+def test_an_exact_steady_state():
+    formulas = engines.symbolic(models.GL06SIM)
+    rest = formulas.steady_state()
+    (income,) = formulas.symbols["now.national_income"].ravel()
+    (demand,) = formulas.symbols["scenario.government_demand"].ravel()
+    (theta,) = formulas.symbols["tax_rate"].ravel()
+    assert sp.simplify(rest[income] - demand / theta) == 0
+    at = {demand: 20, theta: sp.Rational(1, 5)}
+    assert [sp.diff(rest[income], s).subs(at) for s in (theta, demand)] == [-500, 5]
+
+
+@pytest.mark.parametrize("name", ["GL06SIM", "GL06PC", "GL06LP", "NK3E", "LINEAR2D"])
+def test_symbolic_jacobians_are_those_of_jax(name):
+    model = getattr(models, name)
+    formulas = engines.symbolic(model, "reduced")
+    params, row = model.params(), model.scenario()[0]
+    prior = simulate(model, periods=3)[-1]
+    symbols, values = [], []
+    for prefix, record in (("prior.", prior), ("", params), ("scenario.", row)):
+        for key in record.fields:
+            symbols += list(np.ravel(formulas.symbols[prefix + key]))
+            values += list(np.ravel(np.asarray(getattr(record, key), float)))
+    at = dict(zip(symbols, values, strict=True))
+    wrt = [key for key in model.Params.fields if not model.Params.fields[key].shape][:4]
+    keys = list(model.State.fields)[-3:]
+    found = np.array(formulas.jacobian(keys, wrt).subs(at), float)
+
+    def one(values):
+        after = model.step(prior, model.params().replace(**values), row)
+        return jnp.concatenate([jnp.ravel(getattr(after, key)) for key in keys])
+
+    jacobian = jax.jacfwd(one)({key: getattr(params, key) for key in wrt})
+    expected = np.stack([jacobian[key] for key in wrt], axis=1)
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
+
+
+# Bad input --------------------------------------------------------------------------------------
+
+
+def test_a_missing_operation_is_named():
+    program = jax.make_jaxpr(lambda x: jnp.linalg.svd(x, compute_uv=False))(np.eye(2))
+    with pytest.raises(engines.UnsupportedOperation, match=r"numpy engine has no operation 'svd'"):
+        engines.NumPy().run(program, np.eye(2))
+    unused = jax.make_jaxpr(lambda x: (jnp.linalg.svd(x), x + 1)[1])(np.eye(2))
+    np.testing.assert_array_equal(engines.NumPy().run(unused, np.eye(2))[0], np.eye(2) + 1)
+    assert set(_evaluate.CALLS) >= {"jit", "custom_jvp_call"}
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: engines.simulate(models.GL06SIM, engine="fortran"), "Unknown engine 'fortran'"),
+        (
+            lambda: engines.jacobian(models.GL06SIM, engine="numpy"),
+            "numpy engine has no derivatives",
+        ),
+        (
+            lambda: engines.simulate(
+                models.GL06SIM, models.GL06SIM.params(tax_rate=np.array([0.1, 0.2])), engine="numpy"
+            ),
+            "one simulation at a time",
+        ),
+        (lambda: engines.symbolic(models.RandomWalk), "RandomWalk is random"),
+        (lambda: engines.symbolic(models.GL06SIM, "final"), "form must be"),
+    ],
+)
+def test_bad_requests(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+    with pytest.raises(KeyError, match="There is no 'taxes' here"):
+        engines.symbolic(models.GL06SIM).jacobian(["national_income"], ["taxes"])
