@@ -228,8 +228,6 @@ def long_run(
     if missing := [label for label in rows if label not in where]:
         raise ValueError(f"{model.name}: {', '.join(missing[:4])} is infinite at rest.")
     chosen = [where[label] for label in rows]
-    given = {"params": found.params, "scenario": found.row}
-    at = [np.ravel(np.asarray(getattr(given[one.group], one.key), float)) for one in inputs]
     from ._stability import eigen
 
     radius = eigen(found).radius
@@ -249,7 +247,7 @@ def long_run(
         tuple(rows),
         tuple(columns),
         found.x[chosen],
-        np.concatenate(at),
+        values_of(found, inputs),
         found.state,
         float(np.max(found.change)),
         radius,
@@ -274,6 +272,13 @@ def steady_inputs(model: Model, wrt: Wrt) -> tuple[Input, ...]:
 
 def input_labels(model: Model, inputs: tuple[Input, ...]) -> list[str]:
     return [label for one in inputs for label in slots(field_of(model, one), one.label)]
+
+
+def values_of(found: Rest, inputs: tuple[Input, ...]) -> np.ndarray:
+    """The inputs' values as one vector, in the order of their labels."""
+    given = {"params": found.params, "scenario": found.row}
+    leaves = [np.asarray(getattr(given[one.group], one.key), float) for one in inputs]
+    return np.concatenate([np.ravel(leaf) for leaf in leaves])
 
 
 def implicit(found: Rest) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from .._model import Model
 from .._rest import Rest, independent_combinations, rest
-from ._long_run import implicit, input_labels, steady_inputs
+from ._long_run import implicit, input_labels, steady_inputs, values_of
 from ._target import Wrt
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ class Stability:
         participation: (n, V), the share of each variable in each mode, |w v| scaled to sum 1.
         jacobian: (V, V), the derivative of each variable by each variable a period before.
         variables, columns: the labels of V variables and C inputs.
+        at: the values of the inputs, (C,).
         state: the steady state.
         spectral_radius: the largest modulus but for conserved ones.
         conserved: what the step conserves, in words.
@@ -72,6 +73,7 @@ class Stability:
     jacobian: np.ndarray
     variables: tuple[str, ...]
     columns: tuple[str, ...]
+    at: np.ndarray
     state: Any
     spectral_radius: float
     conserved: tuple[str, ...]
@@ -282,6 +284,7 @@ def stability(
         found.step.by_state,
         found.labels,
         tuple(input_labels(model, inputs)),
+        values_of(found, inputs),
         found.state,
         modes.radius,
         independent_combinations(found.conserved, found.labels),

@@ -1,0 +1,14 @@
+"""Pictures of paths, derivatives and dynamics, as matplotlib figures.
+
+Every function returns a `matplotlib.figure.Figure` that no window or global state knows of: show it in a
+notebook, or `figure.savefig("picture.png")`. The colours can be told apart by the colour-blind.
+"""
+
+from ._derivatives import heatmap as heatmap
+from ._derivatives import impulse_response as impulse_response
+from ._derivatives import tornado as tornado
+from ._dynamics import eigenvalues as eigenvalues
+from ._dynamics import sparsity as sparsity
+from ._dynamics import step_ladder as step_ladder
+from ._paths import paths as paths
+from ._paths import scenario as scenario
