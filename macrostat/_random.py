@@ -126,7 +126,7 @@ def period_draws(
         return ()
     key, noise = key_and_noise(definition, random)
     if noise is not None:
-        return (noise[period + definition.random_start],)
+        return (noise[period + int(definition.random_start)],)
     key = jax.random.fold_in(definition.start_key(key)[1], period)
     return (key if definition.Noise is None else definition.draw(key, dtype),)
 

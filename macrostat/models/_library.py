@@ -67,7 +67,8 @@ class LibraryBehavior(Behavior):
     def initialize(self) -> None:
         from macrostat import _engine
 
-        _engine.initial_state(self)
+        with self._graph():
+            _engine.initial_state(self)
 
     def step(self, t: int, scenario: Any, params: Any = None, **kwargs: Any) -> None:
         from macrostat import _engine
