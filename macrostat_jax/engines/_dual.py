@@ -227,7 +227,8 @@ def _binary(name: str, values: Callable[..., Any], a: Number, b: Number, params:
     if a.dot is None and b.dot is None:
         return Number(y)
     by_a, by_b = BINARY[name](a.value, b.value, y)
-    return Number(y, _sum(_scaled(by_a, a.dot), _scaled(by_b, b.dot)))
+    change = _sum(_scaled(by_a, a.dot), _scaled(by_b, b.dot))
+    return Number(y, np.broadcast_to(change, np.shape(y)))  # a number may meet an array
 
 
 def _scaled(factor: Any, dot: Any) -> Any:

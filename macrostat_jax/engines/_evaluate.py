@@ -254,6 +254,13 @@ class Engine:
 
         return self.join([widened(x) for x in values], axis)
 
+    def tile(self, x: Any, *, reps: Any, **_: Any) -> Any:
+        shape = self.shape(x)
+        lead = [n for size in shape for n in (1, size)]
+        wide = [n for many, size in zip(reps, shape, strict=True) for n in (many, size)]
+        repeated = self.broadcast_to(self.reshape_to(x, lead), wide)
+        return self.reshape_to(repeated, [k * n for k, n in zip(reps, shape, strict=True)])
+
     def split(self, x: Any, *, sizes: Any, axis: int, **_: Any) -> Any:
         ends = np.cumsum(sizes)
         shape = self.shape(x)
@@ -336,9 +343,9 @@ class Engine:
         sizes = [1] * len(shape)
         for at, axis in zip(window, numbers.update_window_dims, strict=True):
             sizes[at] = given[axis]
-        positions, _ = self._positions(
+        positions = self._positions(
             shape, starts, numbers.scatter_dims_to_operand_dims, sizes, window, clip=False
-        )
+        )[0]
         lead = [at for at in range(len(given)) if at not in numbers.update_window_dims]
         ordered = self.permute(updates, [*lead, *numbers.update_window_dims])
         inside = (positions >= 0).ravel()  # an update that reaches outside is dropped

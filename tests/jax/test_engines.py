@@ -87,6 +87,7 @@ def test_primitives_of_two_numbers(name):
         lambda x: x.at[jnp.array([2, 0, 2])].add(x[:3] ** 2),
         lambda x: jax.ops.segment_sum(x * x, jnp.array([1, 0, 1, 7]), 3),
         lambda x: x[jnp.array([3, 1, 1])] * 2,
+        lambda x: jnp.tile(jnp.outer(x, x), (2, 3)) + 1 + x[0],
         lambda x: jnp.outer(x, x)[jnp.array([3, 1]), :2],
         lambda x: lax.dynamic_slice(jnp.concatenate([x, x]), (jnp.array(3),), (4,)),
         lambda x: jnp.clip(x, 0.5, 2.0) + jnp.flip(x)[::-1] + jnp.pad(x[1:], (1, 0)),
