@@ -86,18 +86,26 @@ def million(households: int, firms: int, periods: int, budget: float) -> dict[st
 
 
 def batch(households: int, firms: int, periods: int, runs: int, budget: float) -> dict[str, float]:
-    """Seconds per run: of a batch, and one by one."""
+    """Seconds per run: of a batch, and one by one; by `simulate` and in the user's own `jax.jit`."""
     model = models.TwoMarketsABM.resize(household=households, firm=firms)
     params = jax.tree.map(jnp.asarray, model.params())
     keys = run_keys(0, runs)
+
+    def call(keys: Any) -> Any:
+        return lambda: jax.block_until_ready(
+            simulate(model, params, key=keys, periods=periods, record=OBSERVED)
+        )
+
     found = lap_together(
         {
-            "batch": waited(lambda keys: observed(model, params, keys, periods), keys),
-            "alone": waited(lambda key: observed(model, params, key, periods), keys[0]),
+            "batch": call(keys),
+            "alone": call(keys[0]),
+            "batch, jitted": waited(lambda keys: observed(model, params, keys, periods), keys),
+            "alone, jitted": waited(lambda key: observed(model, params, key, periods), keys[0]),
         },
         budget,
     )
-    return {"batch": found["batch"] / runs, "alone": found["alone"]}
+    return {name: t / runs if "batch" in name else t for name, t in found.items()}
 
 
 if __name__ == "__main__":
