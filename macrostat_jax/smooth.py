@@ -105,11 +105,12 @@ def gumbel_softmax(key: Any, logits: Any, temperature: float = 1.0, *, hard: boo
         logits: log-probabilities up to a constant, shape (..., n).
         temperature: positive.
         hard: give the one-hot vector itself, with the derivatives of the weights.
+
+    Raises:
+        ValueError: a temperature that is not positive and finite.
     """
+    from .stochastic import GumbelSoftmax
+
     logits = jnp.asarray(logits)
     noise = jax.random.gumbel(key, logits.shape, logits.dtype)
-    weights = jax.nn.softmax((logits + noise) / temperature)
-    if not hard:
-        return weights
-    choice = jax.nn.one_hot(jnp.argmax(weights, axis=-1), logits.shape[-1], dtype=weights.dtype)
-    return straight_through(choice, weights)
+    return GumbelSoftmax(temperature, hard).choice(noise, logits)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -124,7 +124,7 @@ def gradient(
             `"score_function"` (option `baseline=True`): of models with a `log_density`;
             `"smoothed_perturbation"` (option `sigma=0.05`) and `"finite_differences"` (option
             `step=0.05`): of every model. Both are a share of each parameter's size, and an absolute
-            number where it is zero.
+            number where it is zero; or a mapping of such numbers, input -> number, for some inputs.
         wrt: as in `diff.jacobian`; not the noise, over which the expectation is taken.
         key: `jax.random.key(seed)`, or one for each run.
         runs: how many, at least 2.
@@ -196,9 +196,11 @@ def checked_options(estimator: str, options: dict[str, Any]) -> dict[str, Any]:
                 f"{', '.join(known) or 'none'}."
             )
     chosen = {**known, **options}
-    for name in ("sigma", "step", "temperature"):
-        if name in chosen and not (math.isfinite(chosen[name]) and chosen[name] > 0):
-            raise ValueError(f"{name} must be positive and finite, not {chosen[name]}.")
+    for name in chosen.keys() & {"sigma", "step", "temperature"}:
+        given = chosen[name]
+        for value in given.values() if isinstance(given, Mapping) else (given,):
+            if not (math.isfinite(value) and value > 0):
+                raise ValueError(f"{name} must be positive and finite, not {value}.")
     return chosen
 
 

@@ -16,6 +16,7 @@ import math
 from typing import Any
 
 import jax
+import jax.core
 import jax.numpy as jnp
 
 from .. import smooth
@@ -105,6 +106,8 @@ class GumbelSoftmax(Exact):
     hard: bool = True
 
     def __post_init__(self) -> None:
+        if isinstance(self.temperature, jax.core.Tracer):
+            return
         if not (math.isfinite(self.temperature) and self.temperature > 0):
             raise ValueError(
                 f"The temperature of a relaxation must be positive and finite, not {self.temperature}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -11,7 +12,7 @@ import numpy as np
 
 from .._model import Model
 from .._simulate import Inputs, trajectory
-from ..diff._target import Target, field_of
+from ..diff._target import Target, field_of, resolve_wrt
 
 MEMORY = 256 * 2**20
 """What the paths of the runs that are computed at once may take, in bytes."""
@@ -44,15 +45,29 @@ def runs_at_once(target: Target, inputs: Inputs, copies: int) -> int:
     return max(1, MEMORY // max(1, size * copies))
 
 
-def move_sizes(target: Target, inputs: Inputs, size: float, check: str = "") -> dict[str, Any]:
-    """How far each element moves: `size` times its own, or `size` where it is zero.
+Share = float | Mapping[str, float]
+DEFAULT_SHARE = 0.05
+
+
+def move_sizes(target: Target, inputs: Inputs, share: Share, check: str = "") -> dict[str, Any]:
+    """How far each element moves: `share` times its own size, or `share` where it is zero.
+
+    Args:
+        share: a number, or input -> number, with 0.05 for what is not named.
 
     Raises:
         ValueError: a parameter would leave its bounds; `check` is the option that would be smaller.
+        KeyError: an unknown input.
     """
+    model = target.plan.model
+    shares = dict.fromkeys((one.label for one in target.wrt), DEFAULT_SHARE)
+    if isinstance(share, Mapping):
+        shares |= {resolve_wrt(model, name)[0].label: value for name, value in share.items()}
+    else:
+        shares = dict.fromkeys(shares, share)
     found = {}
     for label, leaf in target.split(inputs).items():
-        x = np.asarray(leaf)
+        x, size = np.asarray(leaf), shares[label]
         found[label] = np.where(x == 0, size, size * np.abs(x)).astype(x.dtype)
         if check:
             check_bounds(target, {label: np.stack([x - found[label], x + found[label]])}, check)

@@ -298,6 +298,22 @@ def test_continuous_noise(estimator):
         assert abs(found[name] - getattr(exact, name)) < allowed, name
 
 
+def test_each_input_may_have_a_step_of_its_own():
+    near, far = (
+        gradient(
+            AR, energy, "finite_differences", key=jax.random.key(0), runs=2, step=step, samples=True
+        )
+        for step in (0.01, {"start": 0.5, "Size": 0.01, "memory": 0.01})
+    )
+    # The loss is a quadratic function of size and start, of which any step gives the slope, not of memory.
+    np.testing.assert_allclose(far["start"], near["start"], rtol=1e-9)
+    np.testing.assert_allclose(far["memory"], near["memory"], rtol=1e-12)
+    other = gradient(
+        AR, energy, "finite_differences", key=jax.random.key(0), runs=2, step={"memory": 0.3}
+    )
+    assert abs(other["memory"] - near["memory"]) > 1e-3
+
+
 # Checks
 
 
@@ -564,6 +580,7 @@ DRAWN = Model(
         (PLAIN, "pathwise", {"wrt": "noise"}, ValueError, "expectation is over the noise"),
         (WALK, "gumbel_softmax", {"temperature": 0}, ValueError, "temperature must be positive"),
         (WALK, "finite_differences", {"step": -1}, ValueError, "step must be positive"),
+        (WALK, "finite_differences", {"step": {"x": 1}}, KeyError, "'x' is not in .*: theta"),
         (
             WALK,
             "finite_differences",
