@@ -21,6 +21,7 @@ EXAMPLES = """examples:
   macrostat simulate GL06SIMEX --set tax_rate=0.25 --steps 60 --out path.csv --plot path.png
   macrostat jacobian GL06PC --of national_income --plot heatmap.png
   macrostat check GL06SIMEX --plot report/
+  macrostat diagnose GL06INSOUT --plot ladders.png
 
 Every command computes in float64. Names are the model's own (tax_rate) or the public ones (TaxRate).
 Compiled programs are kept on disk between runs (MACROSTAT_CACHE=off to switch that off)."""
@@ -114,6 +115,19 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="also save a Jacobian heat map and an impulse response there",
     )
+    text = "A verdict on every parameter (smooth, kink, jump, flat, ...), and the line of code where it begins."
+    one = command("diagnose", _diagnose, text)
+    _model_options(one)
+    one.add_argument(
+        "--sharpness",
+        action="append",
+        type=float,
+        default=[],
+        metavar="NUMBER",
+        help="also say how far smooth switches take the path (repeat for several)",
+    )
+    one.add_argument("--seed", type=int, default=0, help="of a random model's key (default: 0)")
+    one.add_argument("--plot", metavar="FILE", help="save the step ladders of what is at fault")
     return parser
 
 
@@ -270,6 +284,25 @@ def _check(arguments: Any) -> int:
     else:
         print(report)
         _say_saved(*saved)
+    return 0 if report.passed else 1
+
+
+def _diagnose(arguments: Any) -> int:
+    import jax
+
+    from .diff import diagnose
+
+    model, inputs = _chosen(arguments)
+    key = jax.random.key(arguments.seed) if model.random or model.random_start else None
+    with _progress(f"diagnosing {model.name}"):
+        report = diagnose(model, key=key, sharpness=arguments.sharpness, **inputs)
+    if arguments.plot:
+        _picture(report.plot(), Path(arguments.plot))
+    if arguments.json:
+        print(report.to_json())
+    else:
+        print(report)
+        _say_saved(arguments.plot)
     return 0 if report.passed else 1
 
 

@@ -5,6 +5,7 @@ from .checker import check_model_differentiability as check_model_differentiabil
 from .comparison import JacobianComparisonReport as JacobianComparisonReport
 from .comparison import ParameterComparison as ParameterComparison
 from .comparison import compare_jacobian_dicts as compare_jacobian_dicts
+from .diagnosis import diagnose as diagnose
 from .jacobian_autograd import JacobianAutograd as JacobianAutograd
 from .jacobian_base import JacobianBase as JacobianBase
 from .jacobian_numerical import JacobianNumerical as JacobianNumerical

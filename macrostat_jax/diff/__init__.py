@@ -7,6 +7,10 @@ from ._derivatives import hessian as hessian
 from ._derivatives import jacobian as jacobian
 from ._derivatives import jvp as jvp
 from ._derivatives import vjp as vjp
+from ._diagnose import diagnose as diagnose
+from ._diagnose_report import Cause as Cause
+from ._diagnose_report import Diagnosis as Diagnosis
+from ._diagnose_report import Finding as Finding
 from ._finite import finite_differences as finite_differences
 from ._labelled import Jacobian as Jacobian
 from ._long_run import LongRun as LongRun
@@ -19,9 +23,12 @@ from ._sparsity import Sparsity as Sparsity
 from ._sparsity import step_sparsity as step_sparsity
 from ._stability import Stability as Stability
 from ._stability import stability as stability
+from ._strategy import Strategy as Strategy
+from ._strategy import choose_strategy as choose_strategy
 from ._structured import ImpulseResponses as ImpulseResponses
 from ._structured import impulse_responses as impulse_responses
 from ._structured import sequence_space_jacobian as sequence_space_jacobian
 from ._structured import step_jacobian as step_jacobian
+from ._target import final as final
 from ._taylor import Taylor as Taylor
 from ._taylor import taylor as taylor

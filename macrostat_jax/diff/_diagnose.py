@@ -235,6 +235,9 @@ class _Diagnosing:
         self.size = finite.max(axis=0)
         noise = ladder.noise_of(close)
         self.noise = np.where(np.isfinite(noise), noise, 2 * np.finfo(float).eps * self.size)
+        # What no step moves beyond its rounding is the difference of things as large as the rest.
+        still = np.ptp(np.where(np.isfinite(rows), rows, 0.0), axis=0) <= 10 * self.noise
+        self.size = np.where(still, self.size.max(initial=0.0), self.size)
 
     def _retraced(self) -> Mark | None:
         """The first operation that another trace of the same model has not: a step that reads a clock, a
@@ -407,30 +410,30 @@ class _Diagnosing:
         one = self.directions[j] if j < len(self.directions) else None
         within = event.distance if event else np.inf
         middle = int(np.flatnonzero(steps == 0)[0])
-        even = min(middle, len(steps) - 1 - middle)
-        if even == len(self.steps) // 2:
-            slope, error = ladder.slope_at_zero(steps, values, self.noise, within)
-        else:  # one side is out of bounds
+        if min(middle, len(steps) - 1 - middle) < len(self.steps) // 2:  # one side is out of bounds
             whole = np.full((len(self.steps), values.shape[1]), np.nan)
             whole[np.isin(self.steps, steps)] = values
-            slope, error = ladder.slope_at_zero(self.steps, whole, self.noise, within)
-        size = self.size
-        if self.forward is not None:
-            auto = self.forward[j]
-        elif self.reverse is not None:
-            # Only sums are known: so compare sums.
-            auto = self.reverse @ self.vectors[j]
-            error = np.abs(self.weights) @ error
-            slope = np.where(self.weights == 0, 0.0, self.weights * slope).sum(axis=1)
-            size = np.ones(WEIGHTS)
-        else:
-            auto = np.full(slope.shape, np.nan)
-        with np.errstate(invalid="ignore"):
-            off = np.abs(auto - slope)
+            values = whole
+        auto, size = self._automatic(j)
+        found = []
+        # Twice: where the function bends within the longer steps, the shorter ones know better.
+        for longest in (within, min(within, ladder.SHORT)):
+            slope, error = ladder.slope_at_zero(self.steps, values, self.noise, longest)
+            if (
+                self.forward is None and self.reverse is not None
+            ):  # only sums are known: compare sums
+                error = np.abs(self.weights) @ error
+                slope = np.where(self.weights == 0, 0.0, self.weights * slope).sum(axis=1)
             larger = np.maximum(np.abs(auto), np.abs(slope))
             allowed = self.rtol * larger + 2 * error + IMMATERIAL * size
+            off = np.abs(auto - slope)
             excess = np.where(np.isfinite(off), off / np.where(allowed > 0, allowed, 1.0), 0.0)
             unsure = error > np.maximum(INCONCLUSIVE * larger, 1e-6 * size)
+            found.append((excess, unsure, slope, error))
+        long, short = found
+        agrees = short[0] < long[0]
+        excess, unsure = np.minimum(long[0], short[0]), long[1] & short[1]
+        slope, error = (np.where(agrees, short[i], long[i]) for i in (2, 3))
         scale = one.scale if one else 1.0
         worst = int(np.argmax(excess)) if excess.max(initial=0.0) > 1 else None
         if worst is None:
@@ -449,6 +452,14 @@ class _Diagnosing:
             "unsure": bool((unsure & np.isfinite(error)).any()) and event is None,
             "zero": bool(np.all(auto == 0)),
         }
+
+    def _automatic(self, j: int) -> tuple[np.ndarray, np.ndarray]:
+        """The automatic derivatives along a direction, and the scales of what they are of."""
+        if self.forward is not None:
+            return self.forward[j], self.size
+        if self.reverse is not None:
+            return self.reverse @ self.vectors[j], np.ones(WEIGHTS)
+        return np.full(self.size.shape, np.nan), self.size
 
     def _undefined(self, j: int, values: np.ndarray, base: Finding) -> Finding | None:
         one = self.directions[j]
@@ -650,7 +661,7 @@ class _Diagnosing:
             periods=plan.periods,
         )
         try:
-            exact = simulate(self.model, **arguments)
+            exact = self.case.path()
             with jax.enable_x64(False):
                 narrow = {
                     k: _cast(v, np.float32) if k != "periods" else v for k, v in arguments.items()
@@ -683,8 +694,20 @@ def _where(event: Event, one: _Direction) -> str:
 
 
 _REMEDIES = {
-    ("max", "maximum", "amax", "reduce_max"): "smooth.maximum(a, b, sharpness) rounds it off.",
-    ("min", "minimum", "amin", "reduce_min"): "smooth.minimum(a, b, sharpness) rounds it off.",
+    (
+        "max",
+        "maximum",
+        "amax",
+        "reduce_max",
+        "argmax",
+    ): "smooth.maximum(a, b, sharpness) rounds it off.",
+    (
+        "min",
+        "minimum",
+        "amin",
+        "reduce_min",
+        "argmin",
+    ): "smooth.minimum(a, b, sharpness) rounds it off.",
     ("where", "select_n", "gt", "ge", "lt", "le", "eq", "ne", "cond"): (
         "smooth.where(x, a, b, sharpness), or smooth.mask for 0 and 1, rounds it off."
     ),

@@ -20,6 +20,8 @@ from ._stencil import extrapolated
 
 LONGEST, SHORTEST, RATIO = 2.0**-10, 2.0**-24, 4.0
 LADDER = tuple(LONGEST / RATIO**k for k in range(1 + round(math.log(LONGEST / SHORTEST, RATIO))))
+SHORT = 2.0**-15
+"""Steps below this are short."""
 NOISE_STEP, NOISE_ROWS = 2.0**-42, 12
 PARTS, LEVELS, NARROWEST = 32, 9, 1e-12
 WIDEST_START = 2.0**-13
@@ -180,7 +182,7 @@ def slope_at_zero(
     middle = len(steps) // 2
     base, up, down = values[middle], values[middle + 1 :], values[:middle][::-1]
     h = steps[middle + 1 :]
-    used = [k for k in range(len(h)) if h[k] < within][::-1]
+    used = [k for k in range(len(h)) if h[k] < within][::-1]  # the longest first
     finite = [np.isfinite(side).all() for side in (up, down)]
     if not used or not any(finite):
         return np.full(base.shape, np.nan), np.full(base.shape, np.inf)

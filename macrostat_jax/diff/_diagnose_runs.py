@@ -64,7 +64,11 @@ class Case:
 
     def single(self) -> np.ndarray:
         """The outputs (V,) of one run by itself."""
-        return np.asarray(_compile.call(_single, self.target, self.inputs, self.x))
+        return np.asarray(_compile.call(_single, self.target, self.inputs, self.x)[1])
+
+    def path(self) -> Any:
+        """The path of states of that run."""
+        return _compile.call(_single, self.target, self.inputs, self.x)[0]
 
     def forward(self, directions: np.ndarray) -> np.ndarray:
         """Derivatives (M, V) along directions (M, n), in forward mode."""
@@ -156,8 +160,12 @@ def _labelled(target: Target, inputs: Inputs, vector: Any) -> dict[str, Any]:
 
 
 def _labelled_from(target: Target, inputs: Inputs, x: dict[str, Any]) -> dict[str, Any]:
+    return _real(target.outputs(inputs, x))
+
+
+def _real(outputs: Any) -> dict[str, Any]:
     """The outputs that are real numbers, by label."""
-    leaves = jax.tree_util.tree_flatten_with_path(target.outputs(inputs, x))[0]
+    leaves = jax.tree_util.tree_flatten_with_path(outputs)[0]
     return {
         _label(path): leaf
         for path, leaf in leaves
@@ -165,13 +173,14 @@ def _labelled_from(target: Target, inputs: Inputs, x: dict[str, Any]) -> dict[st
     }
 
 
-def _flat(target: Target, inputs: Inputs, vector: Any) -> Any:
+def _joined(outputs: Any) -> Any:
     # A narrower output is what the model makes of it; the comparisons are in float64.
-    parts = [
-        jnp.ravel(jnp.asarray(leaf, jnp.float64))
-        for leaf in _labelled(target, inputs, vector).values()
-    ]
-    return jnp.concatenate(parts)
+    leaves = _real(outputs).values()
+    return jnp.concatenate([jnp.ravel(jnp.asarray(leaf, jnp.float64)) for leaf in leaves])
+
+
+def _flat(target: Target, inputs: Inputs, vector: Any) -> Any:
+    return _joined(target.outputs(inputs, _unpacked(target, inputs, vector)))
 
 
 def _over_rows(function: Any, sequential: bool) -> Any:
@@ -187,7 +196,8 @@ def _values(key: tuple[Target, bool], inputs: Inputs, points: Any) -> Any:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _single(target: Target, inputs: Inputs, x: Any) -> Any:
-    return _flat(target, inputs, x)
+    path = trajectory(target.plan, target.moved(inputs, _unpacked(target, inputs, x)))
+    return path, _joined(target.read(path))
 
 
 @functools.partial(jax.jit, static_argnums=0)
