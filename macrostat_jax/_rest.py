@@ -138,11 +138,13 @@ def at_state(
 ) -> Rest:
     """The step at a state that need not be at rest; parameters and row as `constant_inputs` gives them."""
     dtype = float_dtype(params, row)
-    state = _canonical_state(model, state, dtype)
+    leaves = [getattr(state, key) for key in model.State.fields]
+    if not all(isinstance(leaf, jax.Array) and leaf.dtype == dtype for leaf in leaves):
+        state = _canonical_state(model, state, dtype)
     for key in model.State.fields:
         if not jnp.issubdtype(getattr(state, key).dtype, jnp.floating):
             raise TypeError(f"{model.name}: {key!r} counts or flags: it has no derivative.")
-    whole = np.asarray(ravel_pytree(state)[0])
+    whole = np.concatenate([np.ravel(getattr(state, key)) for key in model.State.fields])
     finite = ~np.isinf(whole)
     place = Place(model, wrt, tuple(map(bool, finite)))
     names = [name for field in model.State.fields.values() for name in slots(field)]

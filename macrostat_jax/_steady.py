@@ -105,11 +105,14 @@ def constant_inputs(model: Model, params: Any, scenario: Any) -> tuple[Any, Any]
 
 
 def _filled(record: Any, dtype: Any) -> Any:
-    values = {
-        key: jnp.broadcast_to(jnp.asarray(getattr(record, key), dtype), field.shape)
-        for key, field in record.fields.items()
-    }
-    return type(record)(**values)
+    def filled(value: Any, shape: tuple[int, ...]) -> Any:
+        if isinstance(value, jax.Array):
+            ready = value.shape == shape and value.dtype == dtype
+            return value if ready else jnp.broadcast_to(jnp.asarray(value, dtype), shape)
+        return np.broadcast_to(np.asarray(value, dtype), shape)  # no program to compile and start
+
+    fields = record.fields.items()
+    return type(record)(**{key: filled(getattr(record, key), f.shape) for key, f in fields})
 
 
 @functools.partial(jax.jit, static_argnums=0)
