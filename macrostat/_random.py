@@ -93,7 +93,7 @@ def _pack(definition: Model, hyper: Mapping[str, Any], given: Noise) -> torch.Te
                 f"{tuple(tensor.shape)}."
             )
         columns.append(tensor.reshape(rows, -1).double())
-    return torch.cat(columns, dim=1)
+    return columns[0] if len(columns) == 1 else torch.cat(columns, dim=1)
 
 
 # In JAX -----------------------------------------------------------------------------------------

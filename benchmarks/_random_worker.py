@@ -1,0 +1,56 @@
+"""One process of a random model: the torch API, run by the peer's Python and by ours, or our core.
+
+Usage: _random_worker.py api|core JSON-OPTIONS
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import warnings
+from typing import Any
+
+from _timing import answer, lap, lap_together
+
+logging.disable(logging.CRITICAL)
+warnings.simplefilter("ignore")
+
+
+def api(periods: int, substeps: int, budget: float) -> dict[str, Any]:
+    import macrostat
+    from macrostat.models import get_model_classes
+
+    classes = get_model_classes("KirmansAnts")
+    parameters: Any = classes.Parameters()
+    # The peer's constructors take no hyperparameters.
+    parameters.hyper.update(timesteps=periods, substeps=substeps, dt=1 / substeps)
+    model = classes.Model(parameters=parameters)
+    density = model.simulate()["density"].reshape(-1)[:6]
+    return {
+        "package": str(macrostat.__file__),
+        "simulate": lap(model.simulate, budget),
+        "density": [float(value) for value in density],
+    }
+
+
+def core(periods: int, substeps: int, budget: float, runs: int) -> dict[str, Any]:
+    """Seconds per run: alone, and in a batch of seeds. In float64, as the peer computes."""
+    import jax
+
+    from macrostat_jax import models, run_keys, simulate
+
+    model = models.KirmansAnts.resize(substep=substeps)
+
+    def call(keys: Any) -> Any:
+        return lambda: jax.block_until_ready(simulate(model, key=keys, periods=periods))
+
+    with jax.enable_x64(True):
+        keys = run_keys(0, runs)
+        found = lap_together({"alone": call(keys[0]), "batch": call(keys)}, budget, turns=2)
+    return {**found, "batch": found["batch"] / runs}
+
+
+if __name__ == "__main__":
+    task, given = sys.argv[1], json.loads(sys.argv[2])
+    answer({"api": api, "core": core}[task](**given))
