@@ -33,7 +33,10 @@ def jacobian(
     periods: int | None = None,
     key: Any = None,
     noise: Any = None,
-    checkpoint: bool = False,
+    checkpoint: bool | int = False,
+    chunk: int | None = None,
+    strategy: Any = None,
+    memory: float | None = None,
 ) -> Jacobian:
     """The derivative of a model's outputs with respect to its inputs, labelled.
 
@@ -48,15 +51,39 @@ def jacobian(
         mode: `"forward"` (cost grows with the inputs), `"reverse"` (with the outputs), or `"auto"`:
             forward where the outputs are at least as many as the inputs.
         params, scenario, shocks, initial, periods, key, noise, checkpoint: as in `simulate`.
+        chunk: how many inputs (forward) or outputs (reverse) to follow at a time, which bounds the memory.
+        strategy: in place of mode, checkpoint and chunk: `"auto"`, or another of `choose_strategy`, or what
+            that function returned. memory: a limit in bytes to the temporary memory.
 
     Returns:
         A `Jacobian`: for output o and input i, an array of shape (*shape of o, *shape of i).
 
     Raises:
-        ValueError: an unknown mode. KeyError: an unknown output or input. As `simulate` otherwise.
+        ValueError: an unknown mode, or a memory that no strategy keeps within. KeyError: an unknown
+            output or input. As `simulate` otherwise.
     """
     if mode not in MODES:
         raise ValueError(f"Unknown mode {mode!r}. There are: {', '.join(MODES)}.")
+    if chunk is not None or strategy is not None or memory is not None:
+        from ._strategy import jacobian_by
+
+        return jacobian_by(
+            model,
+            of,
+            mode=mode,
+            checkpoint=checkpoint,
+            chunk=chunk,
+            strategy=strategy,
+            memory=memory,
+            wrt=wrt,
+            params=params,
+            scenario=scenario,
+            shocks=shocks,
+            initial=initial,
+            periods=periods,
+            key=key,
+            noise=noise,
+        )
     target, inputs = _target(
         model, of, wrt, mode, params, scenario, shocks, initial, periods, key, noise, checkpoint
     )
@@ -78,11 +105,14 @@ def gradient(
     periods: int | None = None,
     key: Any = None,
     noise: Any = None,
-    checkpoint: bool = False,
+    checkpoint: bool | int = False,
+    strategy: Any = None,
+    memory: float | None = None,
 ) -> dict[str, jax.Array]:
-    """The reverse-mode gradient of a scalar loss of the path of states.
+    """The gradient of a scalar loss of the path of states: in reverse mode, or by a strategy.
 
-    Args: as `jacobian`; `loss` maps the path (a `State` with leaves (T, *shape)) to a scalar.
+    Args: as `jacobian`; `loss` maps the path (a `State` with leaves (T, *shape)) to a scalar. Of a loss
+        of the last period alone, `final(loss)` needs no memory for the path.
 
     Returns:
         Label -> array of the input's shape (in a batch: (B, *shape)).
@@ -90,6 +120,25 @@ def gradient(
     Raises:
         TypeError: a loss that is not one real number.
     """
+    if strategy is not None or memory is not None:
+        from ._strategy import gradient_by
+
+        return gradient_by(
+            model,
+            loss,
+            checkpoint=checkpoint,
+            chunk=None,
+            strategy=strategy,
+            memory=memory,
+            wrt=wrt,
+            params=params,
+            scenario=scenario,
+            shocks=shocks,
+            initial=initial,
+            periods=periods,
+            key=key,
+            noise=noise,
+        )
     target, inputs = _target(
         model,
         loss,
@@ -189,7 +238,7 @@ def vjp(
     periods: int | None = None,
     key: Any = None,
     noise: Any = None,
-    checkpoint: bool = False,
+    checkpoint: bool | int = False,
 ) -> tuple[Any, dict[str, jax.Array]]:
     """What the inputs contribute to a weighted sum of the outputs: a vector-Jacobian product.
 
@@ -236,7 +285,7 @@ def _target(
     periods: int | None,
     key: Any,
     noise: Any,
-    checkpoint: bool,
+    checkpoint: bool | int,
 ) -> tuple[Target, Inputs]:
     inputs, plan = prepare(
         model, params, scenario, shocks, initial, periods, key, checkpoint, noise

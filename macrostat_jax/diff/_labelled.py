@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @functools.partial(
     jax.tree_util.register_dataclass,
     data_fields=["values", "at", "errors", "kinks", "floors"],
-    meta_fields=["model", "inputs", "mode"],
+    meta_fields=["model", "inputs", "mode", "strategy"],
 )
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
 class Jacobian:
@@ -39,6 +39,7 @@ class Jacobian:
         errors: error estimates in the layout of `values`, where there are any (finite differences).
         kinks: likewise, how far the derivatives to the left and to the right are apart.
         floors: likewise, derivatives so small that they do not matter and cannot be told from rounding.
+        strategy: the `Strategy` by which it was computed, and why, where one was asked for.
     """
 
     model: Model
@@ -49,6 +50,7 @@ class Jacobian:
     errors: dict[str, dict[str, Any]] | None = None
     kinks: dict[str, dict[str, Any]] | None = None
     floors: dict[str, dict[str, Any]] | None = None
+    strategy: Any = None
 
     def __getitem__(self, item: str | tuple[str, str]) -> Any:
         """`J["national_income", "tax_rate"]`, or `J["tax_rate"]` where there is one output.

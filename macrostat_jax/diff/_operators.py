@@ -262,7 +262,7 @@ def linear_operator(
     periods: int | None = None,
     key: Any = None,
     noise: Any = None,
-    checkpoint: bool = False,
+    checkpoint: bool | int = False,
 ) -> Operator:
     """The derivative of a model's outputs with respect to its inputs as an operator, without its matrix.
 
@@ -305,7 +305,7 @@ def hessian_operator(
     periods: int | None = None,
     key: Any = None,
     noise: Any = None,
-    checkpoint: bool = False,
+    checkpoint: bool | int = False,
 ) -> Operator:
     """The second derivative of a scalar loss as an operator: forward mode over reverse mode.
 
@@ -347,7 +347,7 @@ def gauss_newton_operator(
     periods: int | None = None,
     key: Any = None,
     noise: Any = None,
-    checkpoint: bool = False,
+    checkpoint: bool | int = False,
 ) -> Operator:
     """J' H J: the Hessian of loss(outputs) without the curvature of the model, as an operator.
 
