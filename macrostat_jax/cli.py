@@ -126,7 +126,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NUMBER",
         help="also say how far smooth switches take the path (repeat for several)",
     )
-    one.add_argument("--seed", type=int, default=0, help="of a random model's key (default: 0)")
     one.add_argument("--plot", metavar="FILE", help="save the step ladders of what is at fault")
     return parser
 
@@ -288,14 +287,11 @@ def _check(arguments: Any) -> int:
 
 
 def _diagnose(arguments: Any) -> int:
-    import jax
-
     from .diff import diagnose
 
     model, inputs = _chosen(arguments)
-    key = jax.random.key(arguments.seed) if model.random or model.random_start else None
     with _progress(f"diagnosing {model.name}"):
-        report = diagnose(model, key=key, sharpness=arguments.sharpness, **inputs)
+        report = diagnose(model, sharpness=arguments.sharpness, **inputs)
     if arguments.plot:
         _picture(report.plot(), Path(arguments.plot))
     if arguments.json:
