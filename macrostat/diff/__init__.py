@@ -9,3 +9,4 @@ from .diagnosis import diagnose as diagnose
 from .jacobian_autograd import JacobianAutograd as JacobianAutograd
 from .jacobian_base import JacobianBase as JacobianBase
 from .jacobian_numerical import JacobianNumerical as JacobianNumerical
+from .structure import sequence_space_jacobian as sequence_space_jacobian
