@@ -213,6 +213,8 @@ def check(
     labels = input_labels(target, inputs)
     moves = np.concatenate([scales[one.label].reshape(-1) for one in resolved])
     rounding = 8 * np.finfo(slopes.dtype).eps * np.abs(values)[:, None] / moves
+    # A loss that does not depend on an input moves by its rounding: that is no gradient.
+    far, half = (np.where(np.abs(d) * bias_step <= rounding * step, 0, d) for d in (far, half))
     estimate = 4 / 3 * np.abs(near - nearer) + rounding
     size = np.maximum(np.abs(slopes), np.abs(near))
     # Not <=: a NaN on either side is no agreement.

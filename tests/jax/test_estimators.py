@@ -34,7 +34,14 @@ from macrostat_jax import (
     simulate,
     stochastic,
 )
-from macrostat_jax.stochastic import ESTIMATORS, GumbelSoftmax, StraightThrough, gradient
+from macrostat_jax.stochastic import (
+    ESTIMATORS,
+    GumbelSoftmax,
+    StraightThrough,
+    _estimators,
+    _runs,
+    gradient,
+)
 
 WALK: Any = models.RandomWalk
 N, THETA, RUNS = 20, 0.3, 3000
@@ -227,6 +234,24 @@ def test_chunks_change_nothing():
     with count_compilations() as compilations:
         estimate("smoothed_perturbation", samples=True, chunk=RUNS // 2 - 7, sigma=0.06)
     assert compilations.count == 0
+
+
+def test_paths_that_do_not_fit_into_memory_come_in_chunks(monkeypatch):
+    whole = estimate("finite_differences", samples=True)
+    sizes = []
+    batch = _estimators.batch
+
+    def counted(task, inputs, keys, scales):
+        sizes.append(len(keys))
+        return batch(task, inputs, keys, scales)
+
+    # Two runs for each difference, of N periods of one float64.
+    monkeypatch.setattr(_runs, "MEMORY", 1000 * 2 * N * 8)
+    monkeypatch.setattr(_estimators, "batch", counted)
+    estimate.cache_clear()
+    parts = estimate("finite_differences", samples=True)
+    assert sizes == [1000, 1000, 1000]
+    np.testing.assert_allclose(parts.samples["theta"], whole.samples["theta"], rtol=1e-12)
 
 
 # A model of continuous noise, in which the start, the shocks and two parameters matter.
