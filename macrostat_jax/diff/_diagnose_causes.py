@@ -63,7 +63,8 @@ def _switching(
     causes = []
     for at, site in chosen:
         owner = seen.watch.owners.get(at, "")
-        shown = owner if owner or not variables else variables[0]
+        # Variables with the same switches behind them share their owner: the path says which came first.
+        shown = owner if owner in variables or not variables else variables[0]
         causes.append(
             Cause(site.name, site.place, when, shown if when is not None else "", site.phase)
         )

@@ -233,7 +233,7 @@ def test_switches_of_a_registered_model_are_named():
         for s in (-1e-9, 1e-9)
     )
     assert upper.cause.period == int(np.flatnonzero(np.asarray(low != high))[0])
-    assert upper.cause.variable in ("bond_price", "capital_gains")
+    assert upper.cause.variable == "bond_price"
 
 
 def test_smooth_switches_and_their_distance_from_the_path():
