@@ -76,8 +76,7 @@ def test_sensitivities_of_a_pair_against_finite_differences(of):
 
 
 @pytest.mark.parametrize("name", ["GL06PC", "GL06LP2"])
-def test_sensitivities_hold_the_way_through_the_steady_state(name):
-    """Of a nonlinear step the Jacobian moves with the steady state; differences see both effects."""
+def test_sensitivities_against_differences_of_steady_states(name):
     model = models.get(name)
     base = model.params()
     found = stability(model)
@@ -171,6 +170,36 @@ def test_unstable_and_undecided():
     assert "Stable" not in stability(LINEAR, params=matrix(0.0, 1.0, -1.0, 0.0)).verdict
     gone = stability(LINEAR, params=matrix(0.0, 1.0, 0.0, 0.0))
     assert gone.kinds == ("zero", "zero") and gone.spectral_radius == 0 and gone.stable
+
+
+class Growth(Record):
+    saved: Scalar = param(0.2, symbol="s", unit=".")
+    share: Scalar = param(0.33, symbol="a", unit=".")
+    lost: Scalar = param(0.1, symbol="d", unit=".")
+
+
+class Nothing(Record):
+    pass
+
+
+class Capital(Record):
+    k: Scalar = index("K", "", unit=".")
+
+
+def test_what_moves_the_steady_state_moves_the_eigenvalue():
+    """Solow: K = (1 - d) K_{-1} + s K_{-1}^a has λ = 1 - d + s a K^(a-1), and at rest s K^(a-1) = d:
+    saving moves the slope at a given K, and moves K so that λ = 1 - d (1 - a) stays as it was."""
+
+    def step(prior, params, scenario):
+        return Capital(k=(1 - params.lost) * prior.k + params.saved * prior.k**params.share)
+
+    model = Model("SOLOW", Growth, Nothing, Capital, lambda p, s: Capital.filled(1.0), step)
+    found = stability(model)
+    assert found.spectral_radius == pytest.approx(1 - 0.1 * 0.67, rel=1e-12)
+    slopes = dict(zip(found.columns, found.slopes[0], strict=True))
+    assert slopes["saved"] == pytest.approx(0, abs=1e-11)
+    assert slopes["share"] == pytest.approx(0.1, rel=1e-9)
+    assert slopes["lost"] == pytest.approx(-0.67, rel=1e-9)
 
 
 class Params(Record):
