@@ -123,6 +123,11 @@ def ingredients(model: Model, estimator: str) -> Model:
             f"{model.name}: the estimator score_function needs the density of a transition: declare "
             "Model(..., log_density=f) with f(prior, state, params, scenario) -> scalar."
         )
+    if estimator == "score_function" and not getattr(model.options.get("relaxation"), "hard", True):
+        raise TypeError(
+            f"{model.name}: the estimator score_function needs choices of 0 and 1, of which log_density "
+            f"is the density; with {model.options['relaxation']} they are weights between them."
+        )
     if estimator in ("straight_through", "gumbel_softmax") and "relaxation" not in model.options:
         raise TypeError(
             f"{model.name}: the estimator {estimator} needs the option relaxation: a step that makes its "

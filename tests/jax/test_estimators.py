@@ -476,6 +476,16 @@ def test_the_check_of_one_run_says_which_event():
     assert report.to_dict()["events"] == [str(event)]
 
 
+def test_flags_are_outputs_too():
+    found = gradient(
+        FIRMS, "bankrupt", "finite_differences", key=jax.random.key(0), runs=200, step=0.4
+    )
+    assert found["costs"].shape == (8, 5) and found["costs"].dtype == np.float64
+    # In the first period a firm is bankrupt with probability c - 0.2, whose slope is 1.
+    first, error = found["costs"][0], found.standard_error["costs"][0]
+    assert np.all(np.abs(first - 1) < 4 * error)
+
+
 def test_kinks_are_events_where_they_are():
     def step(prior, params, scenario, noise):
         return State(x=jnp.maximum(params.start, 2.0) + 0.0 * noise.shock)
@@ -567,6 +577,9 @@ def test_without_an_exact_gradient_differences_are_the_reference():
 PLAIN = Model("PLAIN", Params, Scenario, State, AR.initial_state, autoregression, Noise=Noise)
 
 
+SOFT = WALK.configure(relaxation=GumbelSoftmax(0.5, hard=False))
+
+
 def starts(params, scenario, noise):
     return State(x=noise.shock)
 
@@ -591,6 +604,7 @@ DRAWN = Model(
         (PLAIN, "gumbel_softmax", {}, TypeError, "PLAIN: .*needs the option relaxation"),
         (models.LINEAR2D, "pathwise", {}, TypeError, "LINEAR2D is not random: .*diff.gradient"),
         (DRAWN, "score_function", {}, TypeError, "DRAWN draws its initial state.*initial=..."),
+        (SOFT, "score_function", {}, TypeError, "needs choices of 0 and 1.*weights between them"),
         (PLAIN, "guess", {}, ValueError, "no estimator 'guess'. There are: pathwise, straight"),
         (
             PLAIN,
@@ -630,7 +644,7 @@ DRAWN = Model(
     ],
 )
 def test_bad_input(model, estimator, options, error, message):
-    loss = "position" if model is WALK else "state" if model is models.LINEAR2D else "x"
+    loss = "position" if model in (WALK, SOFT) else "state" if model is models.LINEAR2D else "x"
     given: dict[str, Any] = {"key": jax.random.key(0), "runs": 10, **options}
     with pytest.raises(error, match=message):
         gradient(model, loss, estimator, **given)
