@@ -41,7 +41,6 @@ from jax.extend.random import threefry_2x32
 
 from .._model import Model
 from .._record import Axis, Record, Scalar, Vector, index, noise, param
-from .._simulate import simulate
 
 ANTS = "Ants"
 SUBSTEP = Axis("substep", size=10_000)
@@ -197,7 +196,13 @@ def _recorded_start(params: Params, scenario: Scenario, *, x0: float = 0.5) -> R
 @functools.lru_cache(maxsize=256)
 def recorded(model: Model[Any, Any, Any] = KirmansAnts) -> Model[Any, Any, Any]:
     """The model, in the size and with the options of `model`, with one variable more: `micro`, of the
-    axis `substep`, the fractions after each sub-step of a period."""
+    axis `substep`, the fractions after each sub-step of a period.
+
+        path = simulate(recorded(), key=jax.random.key(0), periods=10)
+        micro_trajectory(path)
+
+    From the same key it has the same path.
+    """
     assert model.Noise is not None
     size = model.Noise.fields["increment"].axes[0].size
     found = Model(
@@ -214,19 +219,12 @@ def recorded(model: Model[Any, Any, Any] = KirmansAnts) -> Model[Any, Any, Any]:
     return found.configure(**model.options)
 
 
-def micro_trajectory(
-    model: Model[Any, Any, Any] = KirmansAnts, *args: Any, **options: Any
-) -> jax.Array:
-    """The fraction after every sub-step: what `simulate` gives, from the same key, between the periods.
-
-    Args:
-        model: KirmansAnts, or a variant of it by `resize` or `configure`.
-        args, options: as of `macrostat_jax.simulate`: key, or noise, is needed.
+def micro_trajectory(path: Recorded) -> jax.Array:
+    """The fraction after every sub-step, in one row: of `simulate(recorded(model), ...)`.
 
     Returns:
         Shape (T * substeps,), or (T * substeps, B) for a batch; element (t + 1) * substeps - 1 is row t of
-        `simulate(...).density`.
+        `path.density`.
     """
-    path = simulate(recorded(model), *args, **options).micro
-    path = jnp.moveaxis(path, -1, 1)  # the batch after the sub-steps
-    return path.reshape(-1, *path.shape[2:])
+    micro = jnp.moveaxis(path.micro, -1, 1)  # the batch after the sub-steps
+    return micro.reshape(-1, *micro.shape[2:])

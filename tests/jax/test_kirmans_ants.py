@@ -155,7 +155,8 @@ def test_paths_step_by_step(rho, mu):
     path = simulate(MODEL, params, noise=noise).density
     # Near 0 and 1 the square root has no more than half of the digits.
     np.testing.assert_allclose(path, expected[SUBSTEPS - 1 :: SUBSTEPS], rtol=0, atol=1e-9)
-    between = kirmansants.micro_trajectory(MODEL, params, noise=noise)
+    path = simulate(kirmansants.recorded(MODEL), params, noise=noise)
+    between = kirmansants.micro_trajectory(path)
     np.testing.assert_allclose(between, expected, rtol=0, atol=1e-9)
 
 
@@ -163,14 +164,16 @@ def test_the_path_between_the_periods():
     keys = run_keys(0, 2)
     model = MODEL.configure(x0=0.2)
     path = simulate(model, None, "Unimodal (rho=2.0)", key=keys, periods=4).density
-    between = kirmansants.micro_trajectory(model, None, "Unimodal (rho=2.0)", key=keys, periods=4)
+    between = kirmansants.micro_trajectory(
+        simulate(kirmansants.recorded(model), None, "Unimodal (rho=2.0)", key=keys, periods=4)
+    )
     assert between.shape == (4 * SUBSTEPS, 2)
     np.testing.assert_array_equal(between[SUBSTEPS - 1 :: SUBSTEPS], path)
     params = MODEL.params(rho=2.0)
     same = simulate(model, params, key=keys, periods=4).density
     np.testing.assert_allclose(path, same, rtol=1e-12)
-    fine = kirmansants.micro_trajectory(key=keys[0], periods=1)
-    assert fine.shape == (10_000,)
+    fine = simulate(kirmansants.recorded(), key=keys[0], periods=1)
+    assert kirmansants.micro_trajectory(fine).shape == (10_000,)
 
 
 def test_the_draws_are_standard_normal():
