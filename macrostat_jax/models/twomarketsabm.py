@@ -114,6 +114,49 @@ class Noise(Record):
 
 
 class State(Record):
+    # Households
+    skill: Vector = index("s_h", "s_{h,-1}", shape=HOUSEHOLD, sector=H, unit="labour")
+    employer: Vector = index(
+        "e_h",
+        r"\text{the firm passed by, by } \xi^e \text{, where } \xi_h < \lambda^e"
+        r" / \left(1 + \exp\left(\beta^e (w_i \ell_{i,-1} - w_j \ell_{j,-1}) /"
+        r" \text{mean wage}\right)\right) \text{, else } e_{h,-1}",
+        shape=HOUSEHOLD,
+        sector=H,
+        unit="number of the firm",
+    )
+    shop: Vector = index(
+        "z_h",
+        r"\text{the firm passed by, by } \xi^s \text{, where } 1 - \xi_h < \lambda^s"
+        r" / \left(1 + \exp\left(\beta^s (\phi_{i,-1} - \phi_{j,-1} - (p_i - p_j) / P)\right)\right)"
+        r" \text{, else } z_{h,-1}",
+        shape=HOUSEHOLD,
+        sector=H,
+        unit="number of the firm",
+    )
+    disposable_income: Vector = index(
+        "y_h",
+        r"(1 - \tau) \left(s_{h,-1} \ell_i w_i \text{ at } e_h"
+        r" + D \frac{m_{h,-1}}{\sum_h m_{h,-1}}\right) + \frac{B}{\text{households}}",
+        shape=HOUSEHOLD,
+        sector=H,
+        unit="USD",
+    )
+    budget: Vector = index(
+        "b_h",
+        r"\alpha_1 y_h + \alpha_2 m_{h,-1}",
+        shape=HOUSEHOLD,
+        sector=H,
+        unit="USD",
+    )
+    household_money: Vector = stock(
+        "m_h",
+        r"m_{h,-1} + y_h - \phi_i b_h \text{ at } z_h",
+        asset=H,
+        instrument="Money",
+        shape=HOUSEHOLD,
+        unit="USD",
+    )
     # Firms
     firm_technology: Vector = index(
         "a_i", r"\rho a_{i,-1} + \sigma_a \epsilon_i", shape=FIRM, sector=F, unit="logarithm"
@@ -194,49 +237,6 @@ class State(Record):
         asset=F,
         instrument="Money",
         shape=FIRM,
-        unit="USD",
-    )
-    # Households
-    skill: Vector = index("s_h", "s_{h,-1}", shape=HOUSEHOLD, sector=H, unit="labour")
-    employer: Vector = index(
-        "e_h",
-        r"\text{the firm passed by, by } \xi^e \text{, where } \xi_h < \lambda^e"
-        r" / \left(1 + \exp\left(\beta^e (w_i \ell_{i,-1} - w_j \ell_{j,-1}) /"
-        r" \text{mean wage}\right)\right) \text{, else } e_{h,-1}",
-        shape=HOUSEHOLD,
-        sector=H,
-        unit="number of the firm",
-    )
-    shop: Vector = index(
-        "z_h",
-        r"\text{the firm passed by, by } \xi^s \text{, where } 1 - \xi_h < \lambda^s"
-        r" / \left(1 + \exp\left(\beta^s (\phi_{i,-1} - \phi_{j,-1} - (p_i - p_j) / P)\right)\right)"
-        r" \text{, else } z_{h,-1}",
-        shape=HOUSEHOLD,
-        sector=H,
-        unit="number of the firm",
-    )
-    disposable_income: Vector = index(
-        "y_h",
-        r"(1 - \tau) \left(s_{h,-1} \ell_i w_i \text{ at } e_h"
-        r" + D \frac{m_{h,-1}}{\sum_h m_{h,-1}}\right) + \frac{B}{\text{households}}",
-        shape=HOUSEHOLD,
-        sector=H,
-        unit="USD",
-    )
-    budget: Vector = index(
-        "b_h",
-        r"\alpha_1 y_h + \alpha_2 m_{h,-1}",
-        shape=HOUSEHOLD,
-        sector=H,
-        unit="USD",
-    )
-    household_money: Vector = stock(
-        "m_h",
-        r"m_{h,-1} + y_h - \phi_i b_h \text{ at } z_h",
-        asset=H,
-        instrument="Money",
-        shape=HOUSEHOLD,
         unit="USD",
     )
     # The economy
