@@ -51,6 +51,12 @@ def stops(equation: Any) -> bool:
     return equation.primitive.name == "stop_gradient"
 
 
+def chooses(equation: Any) -> bool:
+    """Minima and maxima of arrays. Their derivative asks which element equals the result, and a run that
+    is computed anew for reverse mode need not give it to the last bit: seen on jax 0.10, in a loop."""
+    return equation.primitive.name in ("reduce_min", "reduce_max")
+
+
 def calls_host(equation: Any) -> bool:
     return equation.primitive.name in CALLBACKS
 

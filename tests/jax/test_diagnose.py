@@ -498,3 +498,33 @@ def test_planted_switches_among_random_functions_are_found(kind):
 def test_exact_zeros_and_the_linear_system():
     report = diagnose(LINEAR2D)
     assert report.passed and report["x0_2"].value == 0.0
+
+
+def test_modes_that_differ_are_named():
+    def halved(x):
+        # Its transpose, which reverse mode takes, is not its own.
+        return jax.lax.custom_linear_solve(
+            lambda v: 2.0 * v, x, lambda _, b: b / 2, lambda _, b: 1.001 * b / 2
+        )
+
+    report = diagnose(toy(lambda x: jnp.min(jnp.stack([halved(x), 2 * x]))))
+    found = report["growth"]
+    assert found.verdict == "wrong" and "Forward and reverse mode give different" in found.why
+    assert found.cause is not None and found.cause.operation == "reduce_min"
+    assert not report.tests[1].passed and report.verdict("level") == "smooth"
+
+
+def test_operations_without_a_trace_have_no_place():
+    from macrostat_jax.diff import _source
+
+    program = jax.make_jaxpr(lambda x: jnp.where(x > 0, x, -x))(1.0)
+    jaxpr, consts = _source.opened(program)
+    first = jaxpr.eqns[0]
+    here = _source.place(first)
+    assert here is not None and here.file == __file__ and "jnp.where(x > 0" in here.text
+    (call,) = [e for e in jaxpr.eqns if _source.called(e) is not None]
+    inner, _ = _source.opened(_source.called(call))
+    # Within a function that JAX has jitted itself the line is that of the call.
+    assert _source.place(inner.eqns[0]) is None
+    assert _source.place(inner.eqns[0], here) == here
+    assert _source.program_name(_source.called(call)) == "_where" and consts == []
