@@ -314,10 +314,6 @@ def _batched(function: Callable[..., Any], target: Target, inputs: Inputs) -> An
     return jax.vmap(one, in_axes=target.plan.batch)(*leaves)
 
 
-def _outputs(target: Target, inputs: Inputs) -> Any:
-    return target.outputs(inputs, target.split(inputs))
-
-
 @functools.partial(jax.jit, static_argnums=0)
 def _jacobian(target: Target, inputs: Inputs) -> dict[str, Any]:
     def one(target: Target, inputs: Inputs) -> dict[str, Any]:
@@ -401,10 +397,17 @@ def _choose(target: Target, inputs: Inputs) -> str:
     """Forward where there are at least as many outputs as inputs; traced once per shape."""
     key = (target, jax.tree.structure(inputs), tuple(x.shape for x in jax.tree.leaves(inputs)))
     if key not in _chosen:
-        size = sum(math.prod(leaf.shape) for leaf in target.split(inputs).values())
-        shapes = jax.eval_shape(functools.partial(_outputs, target), inputs)
-        outputs = sum(math.prod(s.shape) for s in jax.tree.leaves(shapes))
-        _chosen[key] = "forward" if outputs >= size else "reverse"
+        forward: list[bool] = []
+
+        def one(target: Target, inputs: Inputs) -> Any:
+            x = target.split(inputs)
+            result = target.outputs(inputs, x)
+            sizes = [sum(math.prod(v.shape) for v in jax.tree.leaves(tree)) for tree in (result, x)]
+            forward.append(sizes[0] >= sizes[1])
+            return result
+
+        jax.eval_shape(functools.partial(_batched, one, target), inputs)
+        _chosen[key] = "forward" if forward[0] else "reverse"
     return _chosen[key]
 
 

@@ -181,6 +181,20 @@ def test_functions_of_the_path_may_return_any_pytree():
     assert J.values["b.0"]["tax_rate"].shape == ()
 
 
+def test_a_batch_of_a_function_of_the_path():
+    """The function sees one run's path, also where the mode is chosen by its size."""
+    rates = np.array([0.1, 0.2, 0.3])
+
+    def shares(path):
+        return path.national_income + jnp.arange(len(path.national_income), dtype=float)
+
+    batch = GL06SIMEX.params(tax_rate=rates)
+    found = jacobian(GL06SIMEX, shares, params=batch, periods=4)
+    one = jacobian(GL06SIMEX, shares, params=GL06SIMEX.params(tax_rate=0.2), periods=4)
+    assert found.mode == one.mode
+    np.testing.assert_allclose(found["tax_rate"][1], one["tax_rate"], rtol=1e-12)
+
+
 def test_a_batch_is_its_runs():
     rates = np.array([0.15, 0.2, 0.3])
     for transform in (
