@@ -316,7 +316,7 @@ def hessian_operator(
         model, loss, wrt, params, scenario, shocks, initial, periods, key, noise, checkpoint
     )
     x, at = _point(target, inputs)
-    jax.eval_shape(functools.partial(_loss, target), inputs, target.split(inputs))
+    one_number(_shapes(target, inputs))
     space = input_space(model, target.wrt, at)
 
     def products(v: Any) -> Any:
@@ -398,6 +398,13 @@ def gauss_newton_operator(
     )
 
 
+def one_number(shapes: Mapping[str, Any]) -> None:
+    """Raises a TypeError unless the outputs are a loss."""
+    if [leaf.shape for leaf in shapes.values()] != [()]:
+        found = ", ".join(f"{k}{list(v.shape)}" for k, v in shapes.items())
+        raise TypeError(f"The loss must be one real number, not {found}; see jacobian.")
+
+
 def chunks(count: int, chunk: int | None) -> list[tuple[int, int]]:
     """(start, width) of chunks of equal width, so that they share a compiled program."""
     if chunk is not None and chunk < 1:
@@ -461,16 +468,26 @@ def _real(target: Target, value: Any) -> dict[str, Any]:
 
 
 def _shapes(target: Target, inputs: Inputs) -> dict[str, Any]:
-    """Label -> shape and dtype of the outputs, in the order of `_flat_outputs`: JAX would sort a dict."""
-    names: list[str] = []
+    """Label -> shape and dtype of the outputs, in the order of `_flat_outputs`: JAX would sort a dict.
 
-    def leaves(inputs: Inputs) -> list[Any]:
-        found = _real_outputs(target, inputs, target.split(inputs))
-        names[:] = list(found)
-        return list(found.values())
+    Tracing a run takes longer than many a product: it is done once for each kind of inputs.
+    """
+    leaves, treedef = jax.tree.flatten(inputs)
+    key = target, treedef, tuple((np.shape(leaf), leaf.dtype) for leaf in leaves)
+    if key not in _traced:
+        names: list[str] = []
 
-    shapes = jax.eval_shape(leaves, inputs)
-    return dict(zip(names, shapes, strict=True))
+        def real(inputs: Inputs) -> list[Any]:
+            found = _real_outputs(target, inputs, target.split(inputs))
+            names[:] = list(found)
+            return list(found.values())
+
+        shapes = jax.eval_shape(real, inputs)
+        _traced[key] = dict(zip(names, shapes, strict=True))
+    return _traced[key]
+
+
+_traced: dict[Any, dict[str, Any]] = {}
 
 
 def _flat_outputs(target: Target, x: Any, inputs: Inputs) -> Any:

@@ -20,7 +20,16 @@ from .. import _compile
 from .._model import Model
 from .._simulate import Inputs
 from ._labelled import Jacobian
-from ._operators import _columns, _named, _rows, _shapes, _single, chunks, linear_operator
+from ._operators import (
+    _columns,
+    _named,
+    _rows,
+    _shapes,
+    _single,
+    chunks,
+    linear_operator,
+    one_number,
+)
 from ._period import run_dtype
 from ._structured import _read
 from ._target import Of, Target, Wrt, field_of
@@ -178,8 +187,7 @@ def gradient_by(
     """`gradient` by a strategy."""
     chosen = _chosen(model, loss, "auto", checkpoint, chunk, given)
     operator = linear_operator(model, loss, checkpoint=_levels(chosen), **given)
-    if operator.codomain.size != 1 or operator.codomain.blocks[0].shape != ():
-        raise TypeError(f"The loss must be one real number, not {operator.codomain}; see jacobian.")
+    one_number({block.label: block for block in operator.codomain.blocks})
     row = operator.to_dense(mode=chosen.mode, chunk=chosen.chunk)[0]
     return {label: jnp.asarray(part) for label, part in operator.domain.unpack(row).items()}
 
