@@ -15,7 +15,7 @@ from ._finite import finite_differences as finite_differences
 from ._labelled import Jacobian as Jacobian
 from ._long_run import LongRun as LongRun
 from ._long_run import long_run as long_run
-from ._operators import Operator as Operator
+from ._operator import Operator as Operator
 from ._operators import gauss_newton_operator as gauss_newton_operator
 from ._operators import hessian_operator as hessian_operator
 from ._operators import linear_operator as linear_operator

@@ -20,18 +20,18 @@ from .. import _compile
 from .._model import Model
 from .._simulate import Inputs
 from ._labelled import Jacobian
+from ._operator import chunks
 from ._operators import (
     _columns,
     _named,
     _rows,
     _shapes,
     _single,
-    chunks,
     linear_operator,
     one_number,
 )
 from ._period import run_dtype
-from ._structured import _read
+from ._recursion import read_inputs
 from ._target import Of, Target, Wrt, field_of
 
 NAMES = ("auto", "forward", "reverse", "sqrt", "recursive")
@@ -255,7 +255,8 @@ def _frugal(one: Strategy) -> tuple[int, int]:
 def _least_memory(one: Strategy, target: Target, inputs: Inputs) -> float:
     """What the states alone take, which a program cannot do without: no need to compile it to know."""
     sizes = [
-        math.prod(field_of(target.plan.model, read).shape) for read in _read(target.plan.model)
+        math.prod(field_of(target.plan.model, read).shape)
+        for read in read_inputs(target.plan.model)
     ]
     state = sum(sizes) * np.dtype(run_dtype(inputs)).itemsize
     if one.mode == "forward":

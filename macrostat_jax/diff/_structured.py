@@ -11,23 +11,23 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from .. import _compile
-from .._model import Model, abstract_inputs
+from .._model import Model
 from .._simulate import Inputs, Plan, prepare
 from .._steady import TOLERANCE, steady_state
 from ._labelled import Jacobian, distinct
 from ._operators import _named, _single
 from ._period import Row, before, followed, period, rows, run_dtype
+from ._recursion import Rows, differentiable, read_inputs, recursion_of, toeplitz
 from ._spaces import Block, Space
 from ._sparsity import Sparsity, given_sparsity, sparsity_of
-from ._target import PATHS, Input, Of, Target, Wrt, field_of, resolve_of, resolve_wrt
+from ._target import PATHS, Input, Of, Wrt, field_of, resolve_of, resolve_wrt
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -96,7 +96,7 @@ def sequence_space_jacobian(
     pattern = _pattern(model, target.wrt, sparsity)
     plan, seeds = (target, pattern.columns, pattern.by), pattern.seeds(run_dtype(inputs))
     products, start = _compile.call(_in_every_period, plan, inputs, seeds)
-    values = _recursion(target, inputs, pattern, np.asarray(products), start)
+    values = recursion_of(target, inputs, pattern, np.asarray(products), start)
     mode = (
         f"recursion over {target.plan.periods} periods, {pattern.products} products for "
         f"{pattern.columns.size} inputs in each"
@@ -196,7 +196,7 @@ class ImpulseResponses:
         lasting = self.permanent()
         values = {
             output: {
-                one.label: _toeplitz(columns[one.label], len(self._shape(output)))
+                one.label: toeplitz(columns[one.label], len(self._shape(output)))
                 if one.group in PATHS
                 else lasting[output][one.label]
                 for one in self.inputs
@@ -272,14 +272,14 @@ def impulse_responses(
     dense, after = _one_period(inputs, pattern)
     if initial is not None:
         _check_rest(model, inputs.initial, after)
-    chosen = _Rows.of(pattern, _shown(resolve_of(model, of), pattern))
+    chosen = Rows.of(pattern, differentiable(resolve_of(model, of), pattern))
     dense = dense[chosen.order]
     transition, moved = dense[:, : chosen.reads], dense[:, chosen.reads :]
     kernel = np.empty((horizon, *moved.shape), dense.dtype)
     for t in range(horizon):
         kernel[t] = moved
         moved = transition @ moved[chosen.first_read :]
-    space = Space(pattern.columns.blocks[len(_read(model)) :], dense.dtype)
+    space = Space(pattern.columns.blocks[len(read_inputs(model)) :], dense.dtype)
     values = {}
     for name, rows_of in chosen.places.items():
         part = kernel[:, rows_of].reshape((horizon, *model.State.fields[name].shape, space.size))
@@ -305,35 +305,10 @@ def _check_rest(model: Model, state: Any, after: Any) -> None:
 # --- the derivatives of single periods -----------------------------------------------------------
 
 
-@functools.lru_cache(maxsize=128)
-def _read(model: Model) -> tuple[Input, ...]:
-    """What a step reads of the state before, of what can be differentiated."""
-    prior = abstract_inputs(model)[0]
-    return tuple(
-        Input("initial", key)
-        for key in model.remembered
-        if jnp.issubdtype(getattr(prior, key).dtype, jnp.floating)
-    )
-
-
 def _pattern(model: Model, wrt: tuple[Input, ...], given: Any) -> Sparsity:
     """Of a step by what it reads of the state before, and then by the others of `wrt`."""
-    inputs = (*_read(model), *(one for one in wrt if one.group != "initial"))
+    inputs = (*read_inputs(model), *(one for one in wrt if one.group != "initial"))
     return sparsity_of(model, inputs) if given is None else given_sparsity(model, inputs, given)
-
-
-def _shown(variables: Any, pattern: Sparsity) -> list[str]:
-    """Those of the variables that can be differentiated."""
-    return [key for key in variables if key in pattern.rows.labels]
-
-
-def _elements(space: Space, labels: Iterable[str]) -> np.ndarray:
-    """Where the elements of some blocks lie in the flat vector, block by block in the order asked for."""
-    starts, at = {}, 0
-    for block in space.blocks:
-        starts[block.label] = np.arange(at, at + block.size)
-        at += block.size
-    return np.concatenate([np.zeros(0, int), *(starts[label] for label in labels)])
 
 
 def _products(
@@ -374,7 +349,7 @@ def _in_every_period(plan: Any, inputs: Inputs, seeds: Any) -> tuple[Any, dict[s
     def first(early: dict[str, Any]) -> Any:
         whole = {k: jnp.concatenate([early[k], x[k][1:]]) if k in paths else early[k] for k in x}
         found = before(target.plan, target.moved(inputs, whole))
-        parts = [found[one.key].reshape(-1) for one in _read(target.plan.model)]
+        parts = [found[one.key].reshape(-1) for one in read_inputs(target.plan.model)]
         return jnp.concatenate([jnp.zeros(0, seeds.dtype), *parts])
 
     early = {label: value[:1] if label in paths else value for label, value in x.items()}
@@ -431,98 +406,3 @@ def _constant(model: Model, scenario: Any, periods: int | None) -> tuple[Any, in
             horizon, value = horizon or len(value), value[0]
         row[key] = value
     return model.Scenario(**row), horizon or model.periods
-
-
-# --- from periods to paths -----------------------------------------------------------------------
-
-
-def _recursion(
-    target: Target, inputs: Inputs, pattern: Sparsity, products: np.ndarray, start: dict[str, Any]
-) -> dict[str, dict[str, Any]]:
-    """dx_t = A_t dx_{t-1} + B_t dz_t; in period t only shocks up to t have had an effect."""
-    horizon, at = target.plan.periods, target.split(inputs)
-    chosen = _Rows.of(pattern, _shown(target.of, pattern))
-    steps = pattern.expand(products)[:, chosen.order]
-    transition = np.ascontiguousarray(steps[..., : chosen.reads])
-    moving = [one.label for one in target.wrt if one.group in PATHS]
-    still = [one.label for one in target.wrt if one.group not in PATHS]
-    widths = {label: start[label].shape[1] for label in (*still, *moving)}
-    lead, width = (sum(widths[label] for label in some) for some in (still, moving))
-    # The draws of a random initial state are a row before those of the periods.
-    count = max((at[label].shape[0] for label in moving), default=horizon)
-    # Columns: what has no time axis; then period after period, what is particular to it.
-    begins = dict(zip(still, np.cumsum([0, *(widths[k] for k in still)]), strict=False))
-    begins |= dict(zip(moving, np.cumsum([0, *(widths[k] for k in moving)]), strict=False))
-    moved = np.zeros((chosen.reads, lead + count * width), steps.dtype)
-    for label, slope in start.items():
-        row = lead + (count - at[label].shape[0]) * width if label in moving else 0
-        moved[:, row + begins[label] :][:, : widths[label]] = slope
-    always = [one.label for one in target.wrt if one.group == "params"]
-    into = [begins[label] + np.arange(widths[label]) for label in always]
-    into = np.concatenate([np.zeros(0, int), *into])
-    constant = steps[..., _elements(pattern.columns, always)]
-    direct = steps[..., _elements(pattern.columns, moving)]
-    path = np.zeros((horizon, len(chosen.order), moved.shape[1]), steps.dtype)
-    for t in range(horizon):
-        stop = lead + (t + 1 + count - horizon) * width
-        now = path[t, :, :stop]
-        np.matmul(transition[t], moved[:, :stop], out=now)
-        if len(into):
-            now[:, into] += constant[t]
-        if width:
-            now[:, stop - width :] += direct[t]
-        moved = path[t, chosen.first_read : chosen.first_read + chosen.reads]
-    periods = path[:, :, lead:].reshape(horizon, -1, count, width) if width else path
-    values: dict[str, dict[str, Any]] = {name: {} for name in chosen.names}
-    for name, rows_of in chosen.places.items():
-        shape = target.plan.model.State.fields[name].shape
-        for label in (one.label for one in target.wrt):
-            columns = slice(begins[label], begins[label] + widths[label])
-            if label in moving:
-                part = periods[:, rows_of, count - at[label].shape[0] :, columns]
-            else:
-                part = path[:, rows_of, columns]
-            values[name][label] = part.reshape((horizon, *shape, *np.shape(at[label])))
-    return values
-
-
-class _Rows(NamedTuple):
-    """The rows of a step's derivative in an order in which those that the next period reads are a slice."""
-
-    names: list[str]
-    order: np.ndarray
-    places: dict[str, slice]
-    first_read: int
-    reads: int
-
-    @classmethod
-    def of(cls, pattern: Sparsity, names: list[str]) -> _Rows:
-        read = [one.key for one in _read(pattern.model)]
-        labels = [*(name for name in names if name not in read), *read]
-        sizes = {block.label: block.size for block in pattern.rows.blocks}
-        ends = np.cumsum([sizes[label] for label in labels]).tolist()
-        places = {
-            label: slice(end - sizes[label], end) for label, end in zip(labels, ends, strict=True)
-        }
-        reads = sum(sizes[label] for label in read)
-        total = ends[-1] if ends else 0
-        return cls(
-            names,
-            _elements(pattern.rows, labels),
-            {name: places[name] for name in names},
-            total - reads,
-            reads,
-        )
-
-
-def _toeplitz(kernel: np.ndarray, rank: int) -> np.ndarray:
-    """(T, *o, *i) as the view (T, *o, T, *i) whose entry (t, s) is that of t - s, and 0 before s."""
-    horizon = len(kernel)
-    padded = np.concatenate([np.zeros((horizon - 1, *kernel.shape[1:]), kernel.dtype), kernel])
-    stride = padded.strides
-    return np.lib.stride_tricks.as_strided(
-        padded[horizon - 1 :],
-        (horizon, *kernel.shape[1 : rank + 1], horizon, *kernel.shape[rank + 1 :]),
-        (stride[0], *stride[1 : rank + 1], -stride[0], *stride[rank + 1 :]),
-        writeable=False,
-    )
