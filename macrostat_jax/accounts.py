@@ -91,6 +91,12 @@ def interest(model: Model) -> list[Entry]:
     return [entry._replace(row=f"Interest on {entry.row}") for entry in bearing]
 
 
+def has_flows(model: Model) -> bool:
+    """Whether the model declares what is paid: of one that declares only who holds what, what changes
+    the holdings is not known, and there is a balance sheet and no matrix of transactions."""
+    return bool(payments(model) or interest(model))
+
+
 def balance_sheet(model: Model, state: Record | None = None) -> pd.DataFrame:
     """Who holds what, and who owes it.
 
@@ -126,13 +132,15 @@ def transaction_matrix(
         One row per flow, per interest on an instrument and per change of one; columns (sector,
         account) and a total. Sources of funds (receipts, new liabilities) are positive, uses
         (payments, new assets) negative, so that all rows and all sectors sum to zero. Net worth is
-        not part of it, nor are tangible assets.
+        not part of it, nor are tangible assets. Empty for a model that declares no flows.
 
     Raises:
         TypeError: `state` without `prior`.
     """
     flows, paid, owed = payments(model), interest(model), claims(model)
     changes = [e._replace(row=f"Change in {e.row}", sign=-e.sign) for e in owed]
+    if not has_flows(model):
+        changes = []
     entries = [*flows, *paid, *changes]
     if state is None and prior is None:
         rows = {entry.row for entry in entries}
@@ -173,7 +181,8 @@ def residuals(
         - `"Instrument Money"`: all assets less all liabilities of one instrument, for each that
           somebody owes and that is held in more than one variable. (One of them is the redundant
           equation of the model.)
-        - `"Sector Household"`: inflows less outflows, less new assets, plus new liabilities.
+        - `"Sector Household"`: inflows less outflows, less new assets, plus new liabilities, in a
+          model that declares flows.
         - `"Net worth Household"`: assets less liabilities less net worth, where it is declared.
     """
     sums: dict[str, list[tuple[int, Any]]] = {}
@@ -190,7 +199,7 @@ def residuals(
     for entry in interest(model):
         value = _interest(entry.field, _before(entry.field, path, initial))
         sums.setdefault(f"Sector {entry.sector}", []).append((entry.sign, value))
-    for entry in owed:
+    for entry in owed if has_flows(model) else ():
         change = _change(entry.field, path, initial)
         sums.setdefault(f"Sector {entry.sector}", []).append((-entry.sign, change))
     sheet = holdings(model)

@@ -70,6 +70,9 @@ OTHER_ROLES: dict[str, dict[str, dict[str, Any]]] = {
     "ECO3IOPC": {"NationalIncome": {"Inflow": "Household", "Outflow": "IOSectors"}},
 }
 
+WITHOUT_ROLES = ("Mark0COVID",)
+"""Models of which no variable has an accounting role there."""
+
 
 def _insout_with_one_lag(model: Model) -> Model:
     """INSOUT as it is published: the lags of the deposits hold their current values.

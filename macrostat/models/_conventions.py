@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 HYPERPARAMETERS: dict[str, dict[str, Any]] = {
     "LINEAR2D": {"timesteps_initialization": 0, "vector_sectors": []},
     "NK3E": {"use_tqdm": False},
@@ -29,6 +31,13 @@ HYPERPARAMETERS: dict[str, dict[str, Any]] = {
         "substeps": 10_000,
         "record_inner": False,
     },
+    "Mark0COVID": {
+        "timesteps_initialization": 0,
+        "N_firms": 1000,
+        "seed": 0,
+        "dtype": torch.float64,
+        "sectors": ["Firms", "Household", "Bank", "CentralBank"],
+    },
 }
 """Model -> hyperparameters that differ from the derived ones. By default a model records its initial
 state twice (`timesteps_initialization` is 1) and lists its sectors in the order in which its
@@ -48,10 +57,15 @@ _LP = {
 AXES: dict[str, dict[str, str]] = {
     "PichlerEtAl2022DIO": {"industry": "sector_names"},
     "KirmansAnts": {"substep": "substeps"},
+    "Mark0COVID": {"firm": "N_firms"},
 }
 """Model -> axis -> the hyperparameter that gives its labels, or its size."""
 
-EXTENSIONS: dict[str, str] = {"PichlerEtAl2022DIO": "_pichler", "KirmansAnts": "_kirmans"}
+EXTENSIONS: dict[str, str] = {
+    "PichlerEtAl2022DIO": "_pichler",
+    "KirmansAnts": "_kirmans",
+    "Mark0COVID": "_mark0",
+}
 """Model -> the module beside this one in which it has what is its own of: classes `Parameters`,
 `Scenarios` and `Behavior`, and `noise(hyper)`, its random inputs drawn with torch."""
 

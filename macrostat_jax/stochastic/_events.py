@@ -164,8 +164,9 @@ def _first(model: Model, run: int, label: str, seen: dict[str, Any], never: int)
     if period >= never:
         return None
 
-    def rank(key: str) -> tuple[bool, bool]:
-        return not seen[key]["constant"], not model.State.fields[key].shape
+    def rank(key: str) -> tuple[bool, bool, bool]:
+        parts = seen[key]
+        return not parts["whole"], not parts["constant"], not model.State.fields[key].shape
 
     here = [key for key, parts in seen.items() if parts["period"] == period]
     key = min(here, key=rank)
@@ -231,6 +232,7 @@ def _change(base: Any, ends: Any) -> dict[str, Any]:
         "at": at,
         "below": low[period, at],
         "above": high[period, at],
+        "whole": jnp.all(values[:, period, at] == jnp.round(values[:, period, at])),
         "constant": ((high == base) | (low == base))[period, at],
         "count": jnp.sum(odd[period]),
     }

@@ -10,18 +10,24 @@ import numpy as np
 
 from macrostat_jax import Model, models, simulate
 
-SMALL: dict[str, dict[str, Any]] = {"KirmansAnts": {"substep": 20}}
+SMALL: dict[str, dict[str, Any]] = {
+    "KirmansAnts": {"substep": 20},
+    "Mark0COVID": {"firm": 20},
+    "TwoMarketsABM": {"household": 30, "firm": 5},
+}
 """Sizes in which the tests of the whole register run a model."""
+OPTIONS: dict[str, dict[str, Any]] = {"Mark0COVID": {"target_without_reaction": True}}
+"""Options in which they do: Mark0COVID jumps at its defaults, where expectations begin to have a target."""
 CENTRE: dict[str, dict[str, float]] = {"KirmansAnts": {"switching_rate": 4.0}}
 """Parameters around which they draw others, where near the defaults derivatives along a path may grow
 without limit."""
-SHORT: dict[str, int] = {"KirmansAnts": 3}
+SHORT: dict[str, int] = {"KirmansAnts": 3, "Mark0COVID": 3}
 """Horizons for derivatives of models with kinks so many that a difference over a longer run crosses one."""
 
 
 def example(name: str) -> Model:
     """A registered model in the size of these tests."""
-    return models.get(name).resize(**SMALL.get(name, {}))
+    return models.get(name).resize(**SMALL.get(name, {})).configure(**OPTIONS.get(name, {}))
 
 
 def centre(model: Model) -> dict[str, Any]:

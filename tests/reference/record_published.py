@@ -200,7 +200,7 @@ def facts(name: str) -> dict:
         },
         "notation": {key: info["notation"] for key, info in model.parameters.values.items()},
         "series": {key: _numbers(value)[0] for key, value in model.scenarios.timeseries[0].items()},
-        "variables": {key: info["sfc"] for key, info in model.variables.info.items()},
+        "variables": {key: info.get("sfc", []) for key, info in model.variables.info.items()},
     }
 
 
