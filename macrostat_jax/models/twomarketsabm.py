@@ -40,7 +40,8 @@ A period is a month, in this order:
 No household passes by a firm more often than another: in period t household h looks at the firm
 h + k_t (modulo the number of firms), with one k_t for all households and each market, uniformly
 distributed. One random number per household decides on both moves: with a small one a household
-changes its employer, with a large one its shop.
+changes its employer, with a large one its shop. (Their numbers are floats, exact up to 16 million
+firms in float32, so that all variables have derivatives, theirs being zero.)
 
 The smooth part of the model has derivatives along a path, with kinks where a limit begins to bind:
 `configure(sharpness=...)` rounds them off, at most log(3) / sharpness of a firm's workforce or demand.
@@ -266,15 +267,21 @@ class State(Record):
     wealth_gini: Scalar = index(r"\mathcal{G}_m", r"\text{Gini coefficient of } m_h", unit=".")
 
 
-def initial_state(params: Params, scenario: Scenario, noise: Noise) -> State:
+def initial_state(
+    params: Params,
+    scenario: Scenario,
+    *,
+    household: int = HOUSEHOLD.size,
+    firm: int = FIRM.size,
+) -> State:
     """Firms of one size, a price level of 1 + markup, and as much money as they and households hold
-    when nothing changes; skills and technologies are drawn."""
-    households, firms = noise.chance.shape[0], noise.firm_technology_luck.shape[0]
-    sigma = params.skill_dispersion
-    skill = jnp.exp(sigma * jax.scipy.special.ndtri(noise.chance) - sigma**2 / 2)
-    spread = params.firm_technology_shock / jnp.sqrt(1 - params.technology_persistence**2)
+    when nothing changes. Skills are drawn, once and for all: the same people live in all runs."""
+    sigma = jnp.asarray(params.skill_dispersion)
+    # Drawn in float32 whatever the run's dtype is: they are no other people in float64.
+    talent = jax.random.normal(jax.random.key(0), (household,), jnp.float32).astype(sigma.dtype)
+    skill = jnp.exp(sigma * talent - sigma**2 / 2)
 
-    workforce = jnp.full(firms, households / firms, skill.dtype)
+    workforce = jnp.full(firm, household / firm, sigma.dtype)
     working_share = (1 - params.normal_unemployment) * jnp.ones_like(workforce)
     output = working_share * workforce
     wage = jnp.ones_like(workforce)
@@ -283,10 +290,9 @@ def initial_state(params: Params, scenario: Scenario, noise: Noise) -> State:
     firm_money = wages + (revenue - wages) / params.payout_rate
     # Households save 1 - alpha_1 of their incomes and dissave alpha_2 of their money.
     thrift = (1 - params.propensity_to_consume_income) / params.propensity_to_consume_wealth
-    household_money = skill * thrift * jnp.sum(revenue) / households
-    number = jnp.arange(households, dtype=jnp.int32)
+    household_money = skill * thrift * jnp.sum(revenue) / household
+    number = jnp.arange(household)
     return State.filled(0.0).replace(
-        firm_technology=spread * noise.firm_technology_luck,
         wage=wage,
         price=price,
         labour_demand=output,
@@ -299,8 +305,8 @@ def initial_state(params: Params, scenario: Scenario, noise: Noise) -> State:
         inventory=params.inventory_target * output,
         firm_money=firm_money,
         skill=skill,
-        employer=number % firms,
-        shop=(number + firms // 2) % firms,
+        employer=(number % firm).astype(sigma.dtype),
+        shop=((number + firm // 2) % firm).astype(sigma.dtype),
         household_money=household_money,
         money_supply=jnp.sum(household_money) + jnp.sum(firm_money),
         price_level=price[0],
@@ -336,19 +342,23 @@ def step(
     )
     productivity = jnp.exp(technology + firm_technology)
     normal_work = (1 - params.normal_unemployment) * prior.workforce
-    tightness = (prior.labour_demand - normal_work) / (prior.labour_demand + prior.workforce)
+    tightness = smooth.safe_divide(
+        prior.labour_demand - normal_work, prior.labour_demand + prior.workforce
+    )
     wage = prior.wage * jnp.exp(
         params.wage_indexation * prior.inflation + params.wage_adjustment * tightness
     )
     target = params.inventory_target * prior.expected_demand
-    shortage = (target - prior.inventory) / (target + prior.inventory)
+    shortage = smooth.safe_divide(target - prior.inventory, target + prior.inventory)
     normal_price = (1 + params.markup) * wage / productivity
     price = prior.price * jnp.exp(
         params.price_adjustment * jnp.log(normal_price / prior.price)
         + params.price_inventory_response * shortage
     )
     price_level = jnp.mean(price)
-    restocking = params.inventory_adjustment * (target - prior.inventory) / prior.expected_demand
+    restocking = params.inventory_adjustment * smooth.safe_divide(
+        target - prior.inventory, prior.expected_demand
+    )
     # The larger of 1 + restocking and 0.
     planned_output = prior.expected_demand * -_least(-1 - restocking, 0.0, sharpness)
     labour_demand = planned_output / productivity
@@ -432,7 +442,7 @@ def step(
         price_dispersion=jnp.std(price) / price_level,
         unemployment=1 - jnp.sum(labour) / all_labour,
         vacancies=jnp.sum(labour_demand - filled * workforce) / all_labour,
-        wage_share=wages / jnp.sum(price * firm_output),
+        wage_share=smooth.safe_divide(wages, jnp.sum(price * firm_output)),
         income_gini=_gini(disposable_income),
         wealth_gini=_gini(household_money),
     )
@@ -447,14 +457,15 @@ def _moved(
 ) -> tuple[Any, Places]:
     """Who goes to the firm passed by, with the probability search / (1 + exp(value - value there)):
     the firms afterwards, and where households count in the period."""
-    number = jnp.arange(len(value), dtype=stays.dtype)
-    passed = _passed(number, visit, len(stays))
+    stays = stays.astype(jnp.int32)
+    passed = _passed(jnp.arange(len(value), dtype=jnp.int32), visit, len(stays))
     # Exponentials of the firms' values, not of the many more households' differences.
     weight = jnp.exp(value - jnp.max(value))
     there, here = _passed(weight, visit, len(stays)), _at(weight, stays)
     moves = relaxation.bernoulli(chance, search * smooth.safe_divide(there, there + here, 0.5))
     firm = jnp.where(moves > 0.5, passed, stays)
-    return firm, [(firm, 1)] if relaxation == EXACT else [(stays, 1 - moves), (passed, moves)]
+    where = [(firm, 1)] if relaxation == EXACT else [(stays, 1 - moves), (passed, moves)]
+    return firm.astype(value.dtype), where
 
 
 def _passed(values: Any, visit: Any, households: int) -> Any:
