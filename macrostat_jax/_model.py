@@ -99,6 +99,8 @@ class Model(Generic[P, X, S]):
         are sizes of axes, which `resize` sets."""
         self.remembered: tuple[str, ...] = ()
         """The variables whose last values the step reads: what a run carries from period to period."""
+        self.real: tuple[str, ...] = ()
+        """The variables that are real numbers, which have derivatives: not positions, counts and flags."""
         self._variants: dict[Any, Model[P, X, S]] = {}
         _verify(self)
 
@@ -611,6 +613,7 @@ def _verify_step(model: Model) -> None:
     read |= {id(var) for var in jaxpr.outvars}
     priors = zip(model.State.fields, jaxpr.invars, strict=False)  # the prior state comes first
     model.remembered = tuple(key for key, var in priors if id(var) in read)
+    model.real = tuple(key for key in model.State.fields if not _is_whole(getattr(first, key)))
     states = {"initial_state": first, "step": after}
     if model.log_density is not None:
         _verify_density(model, model.log_density, inputs)

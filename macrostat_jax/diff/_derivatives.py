@@ -314,6 +314,10 @@ def _batched(function: Callable[..., Any], target: Target, inputs: Inputs) -> An
     return jax.vmap(one, in_axes=target.plan.batch)(*leaves)
 
 
+def _outputs(target: Target, inputs: Inputs) -> Any:
+    return target.outputs(inputs, target.split(inputs))
+
+
 @functools.partial(jax.jit, static_argnums=0)
 def _jacobian(target: Target, inputs: Inputs) -> dict[str, Any]:
     def one(target: Target, inputs: Inputs) -> dict[str, Any]:

@@ -93,11 +93,17 @@ def final(function: Callable[[Any], Any]) -> Final:
 
 
 def resolve_of(model: Model, of: Of) -> tuple[str, ...] | Callable[[Any], Any]:
-    """Variable names as a tuple of fields; a function as it is."""
+    """Variable names as a tuple of fields, None as those that are real numbers; a function as it is."""
     if callable(of):
         return of
-    names = tuple(model.State.fields) if of is None else (of,) if isinstance(of, str) else tuple(of)
-    return tuple(model.State.key_of(name) for name in names)
+    names = model.real if of is None else (of,) if isinstance(of, str) else tuple(of)
+    return tuple(_real(model, model.State.key_of(name)) for name in names)
+
+
+def _real(model: Model, key: str) -> str:
+    if key not in model.real:
+        raise TypeError(f"{model.name}: {key!r} takes whole numbers only: it has no derivatives.")
+    return key
 
 
 def resolve_wrt(model: Model, wrt: Wrt) -> tuple[Input, ...]:
@@ -110,7 +116,8 @@ def resolve_wrt(model: Model, wrt: Wrt) -> tuple[Input, ...]:
     found: list[Input] = []
     for name in (wrt,) if isinstance(wrt, str) else tuple(wrt):
         if name in records:
-            found += [Input(name, key) for key in records[name].fields]
+            keys = model.real if name == "initial" else records[name].fields
+            found += [Input(name, key) for key in keys]
             continue
         group, _, key = name.rpartition(".")
         group = group or "params"
@@ -119,7 +126,8 @@ def resolve_wrt(model: Model, wrt: Wrt) -> tuple[Input, ...]:
                 f"{name!r}: write a parameter's name, scenario.<series>, initial.<variable>, "
                 f"noise.<random input>, or one of {', '.join(records)}."
             )
-        found.append(Input(group, records[group].key_of(key)))
+        key = records[group].key_of(key)
+        found.append(Input(group, _real(model, key) if group == "initial" else key))
     if not found:
         raise KeyError(f"{model.name} has nothing of the kind {wrt!r} to differentiate by.")
     return tuple(dict.fromkeys(found))

@@ -305,3 +305,15 @@ def test_float32_stays_float32():
 def test_bad_input(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_whole_numbers_have_no_derivatives():
+    model = example("TwoMarketsABM")
+    key = keyed(model)
+    J = jacobian(model, wrt="tax_rate", periods=2, **key)
+    assert "employer" not in J.values and "household_money" in J.values
+    message = "'employer' takes whole numbers only: it has no derivatives"
+    with pytest.raises(TypeError, match=message):
+        jacobian(model, "employer", wrt="tax_rate", **key)
+    with pytest.raises(TypeError, match=message):
+        jacobian(model, "output", wrt="initial.employer", **key)
