@@ -26,9 +26,9 @@ ORDERS = {"central": 2, "forward": 1, "backward": 1, "five-point": 4, "richardso
 """The error of a difference is of the order of this power of its step."""
 SPACES = ("log", "direct", "auto", "relative")
 DEFAULT_STEP, FIRST_STEP = 1e-3, 2.0**-4
-SHORTER = (0.5, 0.3)
+SHORTER = (0.5, 0.4)
 """The error estimate compares with shorter steps. With two of them, and no common measure: a difference
-that crosses two equal jumps may be the same at half the step, and is not at 0.3 of it, too."""
+that crosses two equal jumps may be the same at half the step, and is not at 0.4 of it, too."""
 SHORTER_OF_FIVE = (0.6, 0.35)  # those at two steps must not fall on those at one
 RUNGS, RATIO = 6, 4.0
 
@@ -143,7 +143,8 @@ class Stencil:
                 np.abs(slopes[0] - s) / (1 - share)
                 for s, share in zip(slopes[1:], shares, strict=True)
             ]
-            return slopes[0], np.maximum(*changes) + np.maximum.reduce(noise)
+            # What rounding makes of the shorter steps is in the changes already.
+            return slopes[0], np.maximum(*changes) + 2 * noise[0]
 
     def _slopes(
         self, values: np.ndarray, eps: float, points: np.ndarray
