@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 HYPERPARAMETERS: dict[str, dict[str, Any]] = {
     "LINEAR2D": {"timesteps_initialization": 0, "vector_sectors": []},
     "NK3E": {"use_tqdm": False},
@@ -35,7 +33,14 @@ HYPERPARAMETERS: dict[str, dict[str, Any]] = {
         "timesteps_initialization": 0,
         "N_firms": 1000,
         "seed": 0,
-        "dtype": torch.float64,
+        "dtype": "float64",
+        # For equations of your own in torch; the library's has no use for them.
+        "seed_init": 0,
+        "tanh_constant": 1e6,
+        "sigmoid_constant": 1e4,
+        "min_constant": 100.0,
+        "max_constant": 100.0,
+        "epsilon": 1e-12,
         "sectors": ["Firms", "Household", "Bank", "CentralBank"],
     },
 }

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import jax
 import numpy as np
 import torch
 
@@ -20,7 +21,7 @@ from macrostat_jax import Model as Definition
 
 from .._packing import scalar_names
 from ..core import LinearConstraint, Parameters, Scenarios, Variables, _accounts
-from ..core._dtype import output_dtype
+from ..core._dtype import as_dtype, output_dtype
 from ._conventions import AXES, COLUMNS, HYPERPARAMETERS
 
 logger = logging.getLogger(__name__)
@@ -111,7 +112,8 @@ def _hyperparameters(definition: Definition) -> dict[str, Any]:
                 f"order, not {sorted(labels)}."
             )
         hyper["vector_sectors"] = list(*labels)
-    return hyper | dict(definition.options) | HYPERPARAMETERS.get(definition.name, {})
+    hyper |= dict(definition.options) | HYPERPARAMETERS.get(definition.name, {})
+    return hyper | ({"dtype": as_dtype(hyper["dtype"])} if "dtype" in hyper else {})
 
 
 @functools.lru_cache(maxsize=256)
@@ -280,7 +282,8 @@ class LibraryVariables(Variables):
             return super().check_health()
         healthy = self._is_finite()
         precision = torch.finfo(output_dtype(self.parameters.hyper)).eps
-        residuals = accounts.residuals(self.definition, path, relative=True)
+        with jax.enable_x64(True):  # else results in float64 would be summed in float32
+            residuals = accounts.residuals(self.definition, path, relative=True)
         for label, gaps in residuals.items():
             gap = float(np.max(np.abs(np.asarray(gaps)), initial=0.0))
             if not gap <= 4 * len(gaps) * precision:

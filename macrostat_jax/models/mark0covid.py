@@ -4,11 +4,13 @@ Gualdi, Tarzia, Zamponi and Bouchaud (2015), *Tipping points in macroeconomic ag
 Journal of Economic Dynamics and Control 50, 29-61; Bouchaud, Gualdi, Tarzia and Zamponi (2018),
 *Optimal inflation target: insights from an agent-based model*, Economics 12 (2018-15), 1-26; Sharma,
 Bouchaud, Gualdi, Tarzia and Zamponi (2021), *V-, U-, L- or W-shaped economic recovery after COVID-19:
-insights from an agent based model*, PLOS ONE 16, e0247823. N firms make one good from labour alone: a
-worker makes one unit of it in a period, and there are N workers. A firm that could have sold more hires
-and is dear to its workers if it earns; one that did not sell what it made fires. One household works for
-all of them, saves and buys, more from those that are cheap. One bank takes deposits, lends to firms and
-passes on what it loses with those that fail; a central bank sets the rate that it starts from.
+insights from an agent based model*, PLOS ONE 16, e0247823.
+
+N firms make one good from labour alone: a worker makes one unit of it in a period, and there are N
+workers. A firm whose demand exceeds what it makes hires, and raises its wage if it earns; one that is
+left with goods fires. Both move their prices towards the average. One household works for all firms,
+saves, and buys more from those that are cheap. One bank takes deposits, lends to firms and passes on what
+it loses with those that fail; a central bank sets the rate that it starts from.
 
 Every period begins with all nominal values divided by the average price of the period before, so that
 prices are near 1 and the stock of money M^0, which is N at first, shrinks by the inflation. In the
@@ -21,8 +23,10 @@ pi^star and tau^T are then 0, as in the authors' program. At phi_pi = 0 the path
 function of phi_pi, and its derivative by it is that of the rate alone.
 
 Paths jump where a firm fails or enters, where demand begins to exceed what it makes, where its price
-passes the average, and where it begins to earn: there, and only there, finite differences disagree with
-the derivatives along a path. `events` finds the first such place at which two paths part.
+passes the average, and where it begins to earn: there finite differences disagree with the derivatives
+along a path, and `macrostat_jax.stochastic.events` names the firm and the period. Rounding may decide
+such an event: a firm whose wage rose to what its sales can pay, and that neither pays nor gets interest,
+earns exactly nothing.
 
 Of the parameters, two enter no equation: the reaction to unemployment, and its target, belong to
 another rule of the central bank.
