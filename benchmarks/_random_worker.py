@@ -1,6 +1,6 @@
 """One process of a random model: the torch API, run by the peer's Python and by ours, or our core.
 
-Usage: _random_worker.py api|core JSON-OPTIONS
+Usage: _random_worker.py api|core|mark0 JSON-OPTIONS
 """
 
 from __future__ import annotations
@@ -34,6 +34,39 @@ def api(periods: int, substeps: int, budget: float) -> dict[str, Any]:
     }
 
 
+def mark0(periods: int, firms: int, budget: float) -> dict[str, Any]:
+    """Seconds per run and per gradient, in reverse mode; and in forward mode, where there is one."""
+    import macrostat
+    from macrostat.diff import JacobianAutograd
+    from macrostat.models import get_model_classes
+
+    classes = get_model_classes("Mark0COVID")
+    # The second is an option of ours: the rule that the peer has.
+    hyper = {"timesteps": periods, "N_firms": firms, "target_without_reaction": True}
+    model = classes.Model(parameters=classes.Parameters(hyperparameters=hyper))
+
+    def loss(output: Any) -> Any:
+        return output["Unemployment"][-1].sum()
+
+    jacobian = JacobianAutograd(model)
+    found = {
+        "simulate": lap(model.simulate, budget),
+        "gradient": lap(lambda: jacobian.compute(loss, mode="rev"), budget),
+    }
+    try:
+        jacobian.compute(loss, mode="fwd")
+    except Exception as error:  # the peer's
+        print(f"forward mode: {type(error).__name__}", file=sys.stderr)
+    else:
+        found["forward"] = lap(lambda: jacobian.compute(loss, mode="fwd"), budget)
+    path = model.simulate()["Unemployment"].reshape(-1)[:6]
+    return {
+        "package": str(macrostat.__file__),
+        **found,
+        "unemployment": [float(value) for value in path],
+    }
+
+
 def core(periods: int, substeps: int, budget: float, runs: int) -> dict[str, Any]:
     """Seconds per run: alone, and in a batch of seeds. In float64, as the peer computes."""
     import jax
@@ -53,4 +86,4 @@ def core(periods: int, substeps: int, budget: float, runs: int) -> dict[str, Any
 
 if __name__ == "__main__":
     task, given = sys.argv[1], json.loads(sys.argv[2])
-    answer({"api": api, "core": core}[task](**given))
+    answer({"api": api, "core": core, "mark0": mark0}[task](**given))

@@ -19,7 +19,7 @@ firms take the places of failed ones; with these come the values at its end. A f
 a deposit or, where it is negative, a debt: S + sum_i A_i = M^0 always.
 
 Where the central bank does not react to inflation (phi_pi = 0), nobody expects its target either:
-pi^star and tau^T are then 0, as in the authors' program. At phi_pi = 0 the path is thus no continuous
+pi^star is then 0, as in the authors' program. At phi_pi = 0 the path is thus no continuous
 function of phi_pi, and its derivative by it is that of the rate alone.
 
 Paths jump where a firm fails or enters, where demand begins to exceed what it makes, where its price
@@ -446,12 +446,12 @@ def step(
     deposit_rate_ewma = average(prior.deposit_rate, prior.deposit_rate_ewma)
     loan_rate_ewma = average(prior.loan_rate, prior.loan_rate_ewma)
     unemployment_ewma = average(prior.unemployment, prior.unemployment_ewma)
-    target, target_weight = params.cb_inflation_target, params.expected_inflation_target_weight
+    target = params.cb_inflation_target
     if not target_without_reaction:
-        reacts = params.cb_inflation_reaction > 0
-        target, target_weight = jnp.where(reacts, target, 0), jnp.where(reacts, target_weight, 0)
+        target = jnp.where(params.cb_inflation_reaction > 0, target, 0)
     expected_inflation = (
-        target_weight * target + params.expected_inflation_ewma_weight * inflation_ewma
+        params.expected_inflation_target_weight * target
+        + params.expected_inflation_ewma_weight * inflation_ewma
     )
 
     # Firms that owe more than a multiple of their wages fail. In the exact model shares are 0 or 1.
@@ -539,7 +539,7 @@ def step(
         1,
     )
     budget = propensity * (wages + jnp.maximum(savings, 0))
-    lowest = jnp.min(jnp.where(stays, asked, jnp.inf))
+    lowest = smooth.smallest(jnp.where(stays, asked, jnp.inf))
     lowest = jnp.where(jnp.isfinite(lowest), lowest, 1)  # of no firm at all
     preference = staying * jnp.exp(choice / price_level * (jax.lax.stop_gradient(lowest) - asked))
     spent = preference * smooth.safe_divide(budget, jnp.sum(preference))
@@ -581,7 +581,7 @@ def step(
         firm_alive=alive,
         average_price=price_level,
         average_wage=wage_level,
-        max_wage=jnp.max(wage),
+        max_wage=smooth.largest(wage),
         total_production=output,
         total_payroll=jnp.sum(payroll) * unit,
         total_demand=jnp.sum(demand),
