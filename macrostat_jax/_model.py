@@ -14,6 +14,7 @@ import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import jaxprs_in_params
 
 from . import _constraints
 from ._constraints import AddingUp
@@ -99,6 +100,8 @@ class Model(Generic[P, X, S]):
         are sizes of axes, which `resize` sets."""
         self.remembered: tuple[str, ...] = ()
         """The variables whose last values the step reads: what a run carries from period to period."""
+        self.recomputed = True
+        """Whether reverse mode computes a period's intermediate values again instead of keeping them."""
         self.real: tuple[str, ...] = ()
         """The variables that are real numbers, which have derivatives: not positions, counts and flags."""
         self._variants: dict[Any, Model[P, X, S]] = {}
@@ -613,6 +616,9 @@ def _verify_step(model: Model) -> None:
     read |= {id(var) for var in jaxpr.outvars}
     priors = zip(model.State.fields, jaxpr.invars, strict=False)  # the prior state comes first
     model.remembered = tuple(key for key, var in priors if id(var) in read)
+    # The derivative of a largest or smallest element goes to those that equal it. Computed again by
+    # another instruction, none may to the last bit, and the derivative would be lost.
+    model.recomputed = not _uses(jaxpr, ("reduce_max", "reduce_min"))
     model.real = tuple(key for key in model.State.fields if not _is_whole(getattr(first, key)))
     states = {"initial_state": first, "step": after}
     if model.log_density is not None:
@@ -651,6 +657,15 @@ def _verify_density(model: Model, log_density: Any, inputs: tuple[Any, ...]) -> 
         raise TypeError(
             f"Model {model.name}: log_density must return one real number, not {value}."
         )
+
+
+def _uses(jaxpr: Any, names: tuple[str, ...]) -> bool:
+    """Whether a program has one of these operations, or calls one that has."""
+    return any(
+        equation.primitive.name in names
+        or any(_uses(inner, names) for inner in jaxprs_in_params(equation.params))
+        for equation in jaxpr.eqns
+    )
 
 
 def _traced_step(model: Model, *args: Any) -> tuple[Any, Any]:

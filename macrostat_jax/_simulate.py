@@ -229,9 +229,6 @@ def recursion(plan: Plan, inputs: Inputs) -> tuple[Callable[..., Any], Any, Any]
         else None
     )
 
-    # Recomputing one step in the backward pass costs less than storing and loading its intermediate
-    # values in every period: what is kept of a period is then just the state.
-    @functools.partial(jax.checkpoint, prevent_cse=False)
     def step(carried: Any, fixed: Any, row: Any) -> Any:
         scenario, moving, noise, key = row
         if key is not None and model.Noise is not None:
@@ -241,6 +238,11 @@ def recursion(plan: Plan, inputs: Inputs) -> tuple[Callable[..., Any], Any, Any]
         prior = model.State(**carried, **unread)
         state = model.step(prior, model.Params(**fixed, **moving), scenario, *more)
         return _canonical_state(model, state, dtype)
+
+    if model.recomputed:
+        # Recomputing one step in the backward pass costs less than storing and loading its intermediate
+        # values in every period: what is kept of a period is then just the state.
+        step = jax.checkpoint(step, prevent_cse=False)
 
     def body(carried: Any, row: Any) -> tuple[Any, Any]:
         state = step(carried, fixed, row)

@@ -114,3 +114,18 @@ def gumbel_softmax(key: Any, logits: Any, temperature: float = 1.0, *, hard: boo
     logits = jnp.asarray(logits)
     noise = jax.random.gumbel(key, logits.shape, logits.dtype)
     return GumbelSoftmax(temperature, hard).choice(noise, logits)
+
+
+def largest(values: Any) -> Any:
+    """The largest element of a vector, whose derivative is that of this element (of the first, in a tie).
+
+    For steps of models, where `jnp.max` costs memory in reverse mode: its derivative looks for the
+    elements that equal the result, and one that is computed again need not do so to the last bit, so
+    that a run keeps the intermediate values of all periods instead.
+    """
+    return values[jnp.argmax(values)]
+
+
+def smallest(values: Any) -> Any:
+    """The smallest element of a vector; as `largest`."""
+    return values[jnp.argmin(values)]

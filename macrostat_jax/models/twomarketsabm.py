@@ -460,7 +460,7 @@ def _moved(
     stays = stays.astype(jnp.int32)
     passed = _passed(jnp.arange(len(value), dtype=jnp.int32), visit, len(stays))
     # Exponentials of the firms' values, not of the many more households' differences.
-    weight = jnp.exp(value - jnp.max(value))
+    weight = jnp.exp(value - smooth.largest(value))
     there, here = _passed(weight, visit, len(stays)), _at(weight, stays)
     moves = relaxation.bernoulli(chance, search * smooth.safe_divide(there, there + here, 0.5))
     firm = jnp.where(moves > 0.5, passed, stays)

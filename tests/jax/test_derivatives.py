@@ -18,6 +18,7 @@ from macrostat_jax import (
     models,
     param,
     simulate,
+    smooth,
 )
 from macrostat_jax.diff import (
     finite_differences,
@@ -352,3 +353,24 @@ def test_whole_numbers_have_no_derivatives():
         jacobian(COUNTER, "count")
     with pytest.raises(TypeError, match=message):
         jacobian(COUNTER, "size", wrt="initial.count")
+
+
+def test_extremes_are_not_computed_again():
+    """The derivative of a largest element goes to those that equal it: to the last bit they may not, if
+    they are computed again for reverse mode."""
+
+    def step(largest):
+        def step(prior, params, scenario):
+            size = params.a * jnp.sin(jnp.arange(1.0, 4.0) + prior.size)
+            return Tally(count=prior.count + 1, size=largest(size))
+
+        return step
+
+    start = COUNTER.initial_state
+    for function, recomputed in ((jnp.max, False), (smooth.largest, True), (jnp.sum, True)):
+        model = Model("EXTREME", Growth, Nothing, Tally, start, step(function), periods=6)
+        assert model.recomputed is recomputed
+        reverse = jacobian(model, "size", mode="reverse")["a"]
+        np.testing.assert_allclose(
+            reverse, jacobian(model, "size", mode="forward")["a"], rtol=1e-12
+        )
