@@ -16,6 +16,7 @@ import logging
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,7 +65,7 @@ def noise(periods: int, firms: int) -> np.ndarray:
 
 def run(name: str, periods: int, loss: str | None = None) -> dict[str, np.ndarray]:
     parameters, scenario, source = RUNS[name]
-    hyper = {"N_firms": FIRMS, "timesteps": periods, "seed": SEED}
+    hyper: dict[str, Any] = {"N_firms": FIRMS, "timesteps": periods, "seed": SEED}
     if name == "failures":
         hyper["sigmoid_constant"] = SHARP
     classes = get_model_classes("Mark0COVID")
@@ -72,7 +73,7 @@ def run(name: str, periods: int, loss: str | None = None) -> dict[str, np.ndarra
     model = classes.Model(parameters=classes.Parameters(hyperparameters=hyper))
     for key, value in parameters.items():
         model.parameters.values[key]["value"] = value
-    behavior = model.behavior(
+    behavior: Any = model.behavior(
         model.parameters, model.scenarios, model.variables, scenario=scenario, differentiable=True
     )
     if source == "numpy":
@@ -120,7 +121,7 @@ def main() -> None:
             gradient = run(name, GRADIENT_PERIODS, loss)
             found[f"{name}/{loss} by parameter"] = np.array([float(v) for v in gradient.values()])
             found["parameters"] = np.array(list(gradient))
-    np.savez_compressed(Path(__file__).resolve().parent / "mark0.npz", **found)
+    np.savez_compressed(Path(__file__).resolve().parent / "mark0.npz", allow_pickle=False, **found)
 
 
 if __name__ == "__main__":
