@@ -660,7 +660,10 @@ def _verify_density(model: Model, log_density: Any, inputs: tuple[Any, ...]) -> 
 
 
 def _uses(jaxpr: Any, names: tuple[str, ...]) -> bool:
-    """Whether a program has one of these operations, or calls one that has."""
+    """Whether a program has one of these operations, or calls one that has. Programs with loops that end
+    by a condition do not count, those of solvers: no derivative runs backwards through them."""
+    if any(equation.primitive.name == "while" for equation in jaxpr.eqns):
+        return False
     return any(
         equation.primitive.name in names
         or any(_uses(inner, names) for inner in jaxprs_in_params(equation.params))

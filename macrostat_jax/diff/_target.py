@@ -92,12 +92,18 @@ def final(function: Callable[[Any], Any]) -> Final:
     return Final(function)
 
 
-def resolve_of(model: Model, of: Of) -> tuple[str, ...] | Callable[[Any], Any]:
-    """Variable names as a tuple of fields, None as those that are real numbers; a function as it is."""
+def resolve_of(
+    model: Model, of: Of, *, whole: bool = False
+) -> tuple[str, ...] | Callable[[Any], Any]:
+    """Variable names as a tuple of fields, None as those that are real numbers; a function as it is.
+
+    `whole` allows variables of whole numbers: their expectations have derivatives.
+    """
     if callable(of):
         return of
     names = model.real if of is None else (of,) if isinstance(of, str) else tuple(of)
-    return tuple(_real(model, model.State.key_of(name)) for name in names)
+    keys = tuple(model.State.key_of(name) for name in names)
+    return keys if whole else tuple(_real(model, key) for key in keys)
 
 
 def _real(model: Model, key: str) -> str:

@@ -187,7 +187,7 @@ def check(
     resolved = resolve_wrt(model, wrt)
     check_wrt(model, "pathwise", resolved, inputs)
     inputs = with_initial(plan, inputs, resolved)
-    target = Target(plan, resolve_of(model, loss), resolved)
+    target = Target(plan, resolve_of(model, loss, whole=True), resolved)
     differences = Task(target, "finite_differences")
     elements = sum(np.size(leaf) for leaf in target.split(inputs).values())
     chunk = min(len(keys), runs_at_once(target, inputs, 5 * elements))

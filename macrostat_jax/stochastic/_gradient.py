@@ -150,7 +150,9 @@ def gradient(
     resolved = resolve_wrt(variant, wrt)
     check_wrt(variant, estimator, resolved, inputs)
     inputs = with_initial(plan, inputs, resolved)
-    task, size = _task(Target(plan, resolve_of(variant, loss), resolved), estimator, inputs)
+    task, size = _task(
+        Target(plan, resolve_of(variant, loss, whole=True), resolved), estimator, inputs
+    )
     scales: dict[str, Any] = {}
     if estimator in ("smoothed_perturbation", "finite_differences"):
         step = chosen["sigma" if "sigma" in chosen else "step"]

@@ -84,7 +84,8 @@ def test_an_axis_that_cannot_change_is_named():
 
 
 def test_parameters_of_another_size_are_refused():
-    with pytest.raises(TypeError, match="expects"):
+    message = r"'productivity' must have the shape \(3,\), or a batch axis before it; not \(4,\)"
+    with pytest.raises(ValueError, match=message):
         simulate(FIRMS.resize(firm=3), FIRMS.params())
 
 
