@@ -20,6 +20,24 @@ def pytest_configure(config: pytest.Config) -> None:
     jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+LARGE = ("GL06INSOUT", "ECO3IOPC", "Mark0COVID", "TwoMarketsABM")
+OTHERWISE_SEEN = (
+    "test_right_models_pass_at_random_parameters",  # test_right_models_pass, at the defaults
+    "test_products_are_the_jacobian",  # test_forward_equals_reverse
+    "test_finite_differences_bracket_the_exact_derivative",  # test_right_models_pass
+    "test_theoretical_steady_states",  # tests/jax/test_steady.py
+    "test_files.py::test_every_model",  # test_torch_models.py; the smaller models
+)
+"""Tests over the register that take the largest models only in the exhaustive form; why that will do."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        name, _, case = item.nodeid.partition("[")
+        if name.endswith(OTHERWISE_SEEN) and case.startswith(LARGE):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(autouse=True)
 def precision(request: pytest.FixtureRequest) -> Iterator[None]:
     folder = request.path.relative_to(Path(__file__).parent).parts[0]
