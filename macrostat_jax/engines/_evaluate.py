@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
+from ..causality import _open, _same_rank
+
 CALLS = {
     "jit": "jaxpr",
     "pjit": "jaxpr",
@@ -138,6 +140,8 @@ class Engine:
         name, params = equation.primitive.name, equation.params
         if name in CALLS:
             return self._called(params[CALLS[name]], given)
+        if name == "scan":
+            return self._scan(equation, self._present(given))
         method = self._method(name)
         missing = [value for value in given if isinstance(value, _Missing)]
         if method is None:
@@ -160,19 +164,23 @@ class Engine:
 
     # Control flow ---------------------------------------------------------------------------------
 
-    def scan(
-        self, *given: Any, jaxpr: Any, length: int, reverse: bool, num_consts: int, **params: Any
-    ) -> Any:
-        carries = params["num_carry"]
-        consts, carry = given[:num_consts], list(given[num_consts : num_consts + carries])
-        paths = given[num_consts + carries :]
+    def _scan(self, equation: Any, given: list[Any]) -> list[Any]:
+        params = equation.params
+        program, length = params["jaxpr"], params["length"]
+        # How many arguments are carried is written differently in every version of jax; that only what
+        # is scanned over loses an axis on its way into or out of the body is not.
+        body = _open(program)
+        carries = _same_rank(equation.outvars, body.outvars)
+        first = _same_rank(equation.invars, body.invars) - carries
+        consts, carry = given[:first], given[first : first + carries]
+        paths = given[first + carries :]
         rows: list[list[Any]] = []
-        for t in reversed(range(length)) if reverse else range(length):
+        for t in reversed(range(length)) if params["reverse"] else range(length):
             row = [self.row(path, t) for path in paths]
-            out = self.run(jaxpr, *consts, *carry, *row)
+            out = self._present(self._called(program, [*consts, *carry, *row]))
             carry = out[:carries]
             rows.append(out[carries:])
-        if reverse:
+        if params["reverse"]:
             rows.reverse()
         stacked = [
             self.join([self.reshape_to(x, (1, *self.shape(x))) for x in column], 0)
