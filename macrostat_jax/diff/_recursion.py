@@ -27,9 +27,10 @@ def read_inputs(model: Model) -> tuple[Input, ...]:
     )
 
 
-def differentiable(variables: Any, pattern: Sparsity) -> list[str]:
+def differentiable(variables: Any, pattern: Sparsity) -> tuple[str, ...]:
     """Those of the variables that can be differentiated."""
-    return [key for key in variables if key in pattern.rows.labels]
+    labels = pattern.rows.labels
+    return tuple(key for key in variables if key in labels)
 
 
 def elements(space: Space, labels: Iterable[str]) -> np.ndarray:
@@ -68,15 +69,23 @@ def recursion_of(
     constant = steps[..., elements(pattern.columns, always)]
     direct = steps[..., elements(pattern.columns, moving)]
     path = np.zeros((horizon, len(chosen.order), moved.shape[1]), steps.dtype)
-    for t in range(horizon):
-        stop = lead + (t + 1 + count - horizon) * width
-        now = path[t, :, :stop]
-        np.matmul(transition[t], moved[:, :stop], out=now)
+    begin = lead + (1 + count - horizon) * width
+    if width:
+        # What a period's own shocks do in it: one block further to the right in each period.
+        stride = (path.strides[0] + width * path.strides[2], *path.strides[1:])
+        shape = (horizon, len(chosen.order), width)
+        own = path[:, :, begin - width :]
+        np.lib.stride_tricks.as_strided(own, shape, stride)[...] = direct
+    path[0, :, :begin] += transition[0] @ moved[:, :begin]
+    if len(into):
+        path[0][:, into] += constant[0]
+    read = path[:, chosen.first_read : chosen.first_read + chosen.reads]
+    for t in range(1, horizon):
+        # The shocks of earlier periods; those of this one stand to the right of them.
+        now = path[t, :, : begin + (t - 1) * width]
+        np.matmul(transition[t], read[t - 1, :, : now.shape[1]], out=now)
         if len(into):
             now[:, into] += constant[t]
-        if width:
-            now[:, stop - width :] += direct[t]
-        moved = path[t, chosen.first_read : chosen.first_read + chosen.reads]
     periods = path[:, :, lead:].reshape(horizon, -1, count, width) if width else path
     values: dict[str, dict[str, Any]] = {name: {} for name in chosen.names}
     for name, rows_of in chosen.places.items():
@@ -94,14 +103,15 @@ def recursion_of(
 class Rows(NamedTuple):
     """The rows of a step's derivative in an order in which those that the next period reads are a slice."""
 
-    names: list[str]
+    names: tuple[str, ...]
     order: np.ndarray
     places: dict[str, slice]
     first_read: int
     reads: int
 
     @classmethod
-    def of(cls, pattern: Sparsity, names: list[str]) -> Rows:
+    @functools.lru_cache(maxsize=128)
+    def of(cls, pattern: Sparsity, names: tuple[str, ...]) -> Rows:
         read = [one.key for one in read_inputs(pattern.model)]
         labels = [*(name for name in names if name not in read), *read]
         sizes = {block.label: block.size for block in pattern.rows.blocks}

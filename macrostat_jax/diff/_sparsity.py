@@ -62,13 +62,21 @@ class Sparsity:
         seeds[self.colours[at], at] = 1.0
         return seeds
 
+    @functools.cached_property
+    def _places(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of every element that is not zero: row, column, and place in the flat products."""
+        i, j = self.pattern.nonzero()
+        if self.by == "columns":
+            return i, j, self.colours[j] * self.pattern.shape[0] + i
+        return i, j, self.colours[i] * self.pattern.shape[1] + j
+
     def expand(self, products: np.ndarray) -> np.ndarray:
         """The matrices (..., rows, columns) from their products (..., products, rows or columns)."""
-        dense = np.zeros((*products.shape[:-2], *self.pattern.shape), products.dtype)
-        i, j = self.pattern.nonzero()
-        given = (self.colours[j], i) if self.by == "columns" else (self.colours[i], j)
-        dense[..., i, j] = products[..., given[0], given[1]]
-        return dense
+        lead, (rows, columns) = products.shape[:-2], self.pattern.shape
+        i, j, place = self._places
+        dense = np.zeros((*lead, rows * columns), products.dtype)
+        dense[..., i * columns + j] = products.reshape((*lead, -1))[..., place]
+        return dense.reshape((*lead, rows, columns))
 
     def to_pandas(self) -> pd.DataFrame:
         """The pattern as a table of truth values."""
