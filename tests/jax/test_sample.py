@@ -315,7 +315,7 @@ def test_chunks_stay_within_the_memory_for_them(monkeypatch):
     size = functools.partial(sample.chunk_size, run_bytes=1000)
     assert size(10**6, chunk=300) == 300
     assert size(5, chunk=300) == 8
-    monkeypatch.setattr(sample, "CHUNK_BYTES", 100_000)
+    monkeypatch.setattr(sample._chunks, "CHUNK_BYTES", 100_000)
     assert size(10**6) == 64
     assert sample.chunk_size(10**6, 10**9) == 1
     for wrong in (0, -1, 2.0, True):

@@ -337,7 +337,7 @@ def test_points_that_break_a_constraint_are_refused(tmp_path):
 
 
 def test_more_runs_than_a_chunk(tmp_path, monkeypatch):
-    monkeypatch.setattr("macrostat_jax.sample.CHUNK", {"cpu": 8})
+    monkeypatch.setattr("macrostat_jax.sample._chunks.CHUNK", {"cpu": 8})
     sampler = SobolSampler(sim(), SIM_BOUNDS, 5, output_folder=tmp_path)
     sampler.sample()
     some = sampler.points.iloc[[0, 7, 8, 31]]

@@ -1,0 +1,48 @@
+"""How many runs are simulated at once, and in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from ..diff._finite import pad_to
+
+CHUNK = {"cpu": 1024}
+"""Runs at once, by platform: on a CPU, more no longer fit its caches."""
+CHUNK_ELSEWHERE = 65_536
+CHUNK_BYTES = 1 << 28
+"""The paths of a chunk take at most this memory, by default."""
+
+
+def chunk_size(count: int, run_bytes: int, chunk: int | None = None) -> int:
+    """How many of `count` runs, each of which takes `run_bytes`, are simulated at once."""
+    if chunk is None:
+        most = CHUNK.get(jax.default_backend(), CHUNK_ELSEWHERE)
+        fitting = max(CHUNK_BYTES // max(run_bytes, 1), 1)
+        chunk = min(most, 1 << (fitting.bit_length() - 1))
+    elif isinstance(chunk, bool) or not isinstance(chunk, int | np.integer) or chunk < 1:
+        raise ValueError(f"chunk must be a whole number of runs, at least 1, not {chunk!r}.")
+    return min(int(chunk), pad_to(count))
+
+
+def in_chunks(
+    run: Callable[[np.ndarray], Any], count: int, size: int
+) -> Iterator[tuple[int, int, Any]]:
+    """Yields `(start, stop, run(rows))` for `count` rows, `size` of them at a time.
+
+    `rows` are always `size` indices, so that one compiled program serves: the last chunk repeats its
+    last row, whose copies the caller drops. One chunk runs ahead of the one that is yielded.
+    """
+    ahead: tuple[int, int, Any] | None = None
+    for start in range(0, count, size):
+        stop = min(start + size, count)
+        rows = np.minimum(np.arange(start, start + size), count - 1)
+        found = run(rows)
+        if ahead is not None:
+            yield ahead
+        ahead = start, stop, found
+    if ahead is not None:
+        yield ahead
