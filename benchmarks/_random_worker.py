@@ -1,6 +1,6 @@
 """One process of a random model: the torch API, run by the peer's Python and by ours, or our core.
 
-Usage: _random_worker.py api|core|mark0 JSON-OPTIONS
+Usage: _random_worker.py api|core|mark0|mark0_core JSON-OPTIONS
 """
 
 from __future__ import annotations
@@ -84,6 +84,33 @@ def core(periods: int, substeps: int, budget: float, runs: int) -> dict[str, Any
     return {**found, "batch": found["batch"] / runs}
 
 
+def mark0_core(periods: int, firms: int, budget: float) -> dict[str, Any]:
+    """Seconds per run and per gradient of the last unemployment by all parameters, draws included, in the
+    user's own `jax.jit`; and in forward mode, all directions at once."""
+    import jax
+
+    from macrostat_jax import models, simulate
+
+    model = models.Mark0COVID.resize(firm=firms).configure(target_without_reaction=True)
+
+    def loss(params: Any) -> Any:
+        return simulate(model, params, key=key, periods=periods).unemployment[-1]
+
+    def call(transformed: Any) -> Any:
+        compiled = jax.jit(transformed)
+        return lambda: jax.block_until_ready(compiled(params))
+
+    with jax.enable_x64(True):
+        key, params = jax.random.key(0), model.params()
+        calls = {
+            "simulate": call(lambda p: simulate(model, p, key=key, periods=periods)),
+            "gradient": call(jax.grad(loss)),
+            "forward": call(jax.jacfwd(loss)),
+        }
+        return lap_together(calls, budget, turns=3)
+
+
 if __name__ == "__main__":
     task, given = sys.argv[1], json.loads(sys.argv[2])
-    answer({"api": api, "core": core, "mark0": mark0}[task](**given))
+    tasks = {"api": api, "core": core, "mark0": mark0, "mark0_core": mark0_core}
+    answer(tasks[task](**given))

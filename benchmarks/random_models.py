@@ -3,9 +3,9 @@
     python benchmarks/random_models.py [--periods 1000 --substeps 10000 --runs 64 --firms 1000]
 
 KirmansAnts, and Mark0COVID with its gradient. The same script of the documented torch API on both sides,
-from the same seed: the paths must be the same. Then, of KirmansAnts, the JAX core, which draws by itself:
-one run, and what a run costs in a batch of seeds, both against a run of the published package. Each side
-draws its random numbers within the time.
+from the same seed: the paths must be the same. Then the JAX core, which draws by itself: of KirmansAnts,
+one run, and what a run costs in a batch of seeds; of Mark0COVID, a run and a gradient in the user's own
+`jax.jit`; all against the published package. Each side draws its random numbers within the time.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ STATED = (1000, 10_000, 64)
 
 FIRMS, MARK0_PERIODS = 1000, 100
 SIMULATE, GRADIENT = 20, 50
-"""The same of Mark0COVID at its defaults: a run, and a gradient in reverse mode."""
+"""The same of Mark0COVID at its defaults: a run, and a gradient in reverse mode, of the JAX core."""
 
 
 def agreement(
@@ -56,27 +56,41 @@ def mark0(report: Report, given: Any, peer: Any, one: Any) -> None:
         {
             "peer": partial(run_worker, peer, peer.environment(), WORKER, "mark0", arguments),
             "ours": partial(run_worker, one.python, one.environment(), WORKER, "mark0", arguments),
+            "core": partial(
+                run_worker, one.python, one.environment(), WORKER, "mark0_core", arguments
+            ),
         },
         given.processes,
     )
-    check_packages(found)
+    check_packages({name: found[name] for name in ("peer", "ours")})
     stated = given.firms == FIRMS
-    theirs, ours = found["peer"], found["ours"]
+    theirs, ours, core = found["peer"], found["ours"], found["core"]
     report.section(
-        f"Mark0COVID, {given.firms:,} firms, {MARK0_PERIODS} periods, torch API [{one.label}]",
+        f"Mark0COVID, {given.firms:,} firms, {MARK0_PERIODS} periods [{one.label}]",
         [
             versus(
-                "simulate", theirs, ours, ("simulate", "simulate"), SIMULATE if stated else None
+                "simulate, JAX", theirs, core, ("simulate",) * 2, SIMULATE if stated else None
             ),
             versus(
-                "gradient, reverse",
+                "gradient, reverse, JAX",
                 theirs,
-                ours,
-                ("gradient", "gradient"),
+                core,
+                ("gradient",) * 2,
                 GRADIENT if stated else None,
             ),
             versus(
-                "gradient, forward, to theirs in reverse", theirs, ours, ("gradient", "forward")
+                "gradient, forward, JAX, to theirs in reverse",
+                theirs,
+                core,
+                ("gradient", "forward"),
+            ),
+            versus("simulate, torch API", theirs, ours, ("simulate",) * 2),
+            versus("gradient, reverse, torch API", theirs, ours, ("gradient",) * 2),
+            versus(
+                "gradient, forward, torch API, to theirs in reverse",
+                theirs,
+                ours,
+                ("gradient", "forward"),
             ),
             # Until a firm's fate is decided by rounding; of 50 firms the tests compare all periods.
             agreement(one.label, theirs[0], ours[0], "unemployment", 1e-6),
