@@ -7,6 +7,8 @@ print(found.values.shape, found.to_pandas().corr())
 
 from ._chunks import chunk_size as chunk_size
 from ._chunks import in_chunks as in_chunks
+from ._cross import Cross as Cross
+from ._cross import cross as cross
 from ._designs import KINDS as KINDS
 from ._designs import Design as Design
 from ._designs import grid as grid
@@ -16,5 +18,5 @@ from ._designs import random as random
 from ._designs import scaled as scaled
 from ._designs import sobol as sobol
 from ._designs import unit_points as unit_points
-from ._sweep import Sweep as Sweep
+from ._found import Sweep as Sweep
 from ._sweep import sweep as sweep

@@ -23,9 +23,20 @@ def chunk_size(count: int, run_bytes: int, chunk: int | None = None) -> int:
         most = CHUNK.get(jax.default_backend(), CHUNK_ELSEWHERE)
         fitting = max(CHUNK_BYTES // max(run_bytes, 1), 1)
         chunk = min(most, 1 << (fitting.bit_length() - 1))
-    elif isinstance(chunk, bool) or not isinstance(chunk, int | np.integer) or chunk < 1:
-        raise ValueError(f"chunk must be a whole number of runs, at least 1, not {chunk!r}.")
-    return min(int(chunk), pad_to(count))
+    return min(whole_number("chunk", chunk), pad_to(count))
+
+
+def block_size(count: int, run_bytes: int, chunk: int | None, block: int | None) -> int:
+    """How many runs of a chunk are simulated at once: a block, or the chunk where that is smaller."""
+    size = chunk_size(count, run_bytes) if block is None else whole_number("block", block)
+    return size if chunk is None else min(size, whole_number("chunk", chunk))
+
+
+def whole_number(what: str, value: Any) -> int:
+    """`value`, if it is a whole number of runs."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise ValueError(f"{what} must be a whole number of runs, at least 1, not {value!r}.")
+    return int(value)
 
 
 def in_chunks(

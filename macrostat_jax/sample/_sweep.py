@@ -1,89 +1,21 @@
-"""Sweeps: many runs, chunk by chunk."""
+"""Sweeps: many runs, chunk by chunk, in this process or on many machines."""
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Collection
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from .. import _compile
 from .._model import Model
 from .._progress import progress as _progress
-from .._simulate import Inputs, Plan, float_dtype, prepare, trajectory
-from . import _chunks, _places
-from ._designs import Design
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Sweep:
-    """What was kept of n runs.
-
-    Attributes:
-        model: the model.
-        params: its parameters, those that vary of shape (n, *shape).
-        values: what `keep` returned, as NumPy arrays with the runs on `axis`.
-        axis: 0; 1 for whole paths, each variable of shape (T, n, *shape).
-    """
-
-    model: Model
-    params: Any
-    values: Any
-    axis: int = 0
-
-    def __len__(self) -> int:
-        return jax.tree.leaves(self.values)[0].shape[self.axis]
-
-    def __repr__(self) -> str:
-        failed = len(self) - int(self.finite.sum())
-        return f"Sweep({self.model.name}: {len(self)} runs, {failed} of them not finite)"
-
-    @functools.cached_property
-    def finite(self) -> np.ndarray:
-        """Which runs (n,) have only finite values. The others are kept as they are."""
-        good = np.ones(len(self), bool)
-        for leaf in jax.tree.leaves(self.values):
-            if np.issubdtype(leaf.dtype, np.inexact):
-                others = tuple(axis for axis in range(leaf.ndim) if axis != self.axis)
-                good &= np.isfinite(leaf).all(axis=others)
-        return good
-
-    def to_pandas(self) -> pd.DataFrame:
-        """A row per run: the parameters that vary, then what was kept, a column per number.
-
-        Raises:
-            ValueError: whole paths were kept; `macrostat_jax.to_xarray(found.values)` takes them.
-        """
-        import pandas as pd
-
-        if self.axis == 1:
-            raise ValueError(
-                "Paths are no table: macrostat_jax.to_xarray(found.values) takes them."
-            )
-        columns: dict[str, np.ndarray] = {}
-        for key, field in self.params.fields.items():
-            array = np.asarray(getattr(self.params, key))
-            if array.ndim > len(field.shape):
-                flat = array.reshape(len(array), -1)
-                columns |= dict(zip(_places.elements(key, field), flat.T, strict=True))
-        for path, leaf in jax.tree_util.tree_leaves_with_path(self.values):
-            name = jax.tree_util.keystr(path, simple=True, separator=".") or "value"
-            flat = leaf.reshape(len(leaf), -1)
-            names = (
-                [name]
-                if leaf.ndim == 1
-                else [_places.labelled(name, i) for i in np.ndindex(leaf.shape[1:])]
-            )
-            columns |= dict(zip(names, flat.T, strict=True))
-        return pd.DataFrame(columns).rename_axis("run")
+from .._simulate import float_dtype
+from . import _chunks, _memory
+from ._found import Sweep
+from ._program import Program, bytes_of, place, whole
+from ._runs import Runs, Source, runs
 
 
 def sweep(
@@ -91,8 +23,11 @@ def sweep(
     params: Any,
     scenario: Any = None,
     *,
-    keep: Callable[[Any], Any] | None = None,
+    keep: Callable[[Any], Any] | Collection[str] | None = None,
+    base: Any = None,
     chunk: int | None = None,
+    block: int | None = None,
+    memory: int | str | None = None,
     shocks: dict[str, Any] | None = None,
     initial: Any = None,
     periods: int | None = None,
@@ -103,76 +38,79 @@ def sweep(
 
     Args:
         model: the model.
-        params: a `Design`, or parameters with a batch axis: n runs. (`design.params(model, base)` gives
-            a design's points other parameters beside them than the defaults.)
+        params: a `Design`, a `Cross` of one, or parameters with a batch axis: n runs.
         scenario, shocks, initial, periods: as for `simulate`; they may have a batch axis of n, too.
         key: of a random model: one key, with common random numbers for all runs, or n keys.
+        base: the parameters that a design does not sample; default: the model's.
         keep: a function of the path of one run, a `State` of shapes (T, *shape), to arrays or a pytree of
             them. It is compiled with the simulation, once per function object: define it once and
-            reuse it. None keeps all paths, which takes T * n numbers for each variable.
-        chunk: how many runs are simulated at once. They share one compiled program, the last ones too.
-            Default: what suits the device, within `CHUNK_BYTES` of paths.
+            reuse it. Names of variables keep their whole paths; None keeps all paths, which takes
+            T * n numbers for each variable.
+        chunk: how many runs are finished at a time.
+        block: how many runs of a chunk are simulated at once, on each device; all blocks share one
+            compiled program. Default: what suits the device, within `CHUNK_BYTES` of paths, and at
+            most a chunk. Results are the same to the last bit for all chunks that are multiples of
+            a block, and within a few units in the last place for others.
+        memory: how much the sweep may add to the memory of the process, programs and results included:
+            `"2GB"`. Blocks are made smaller until XLA's own account of them fits.
         progress: show a bar on standard error.
 
     Returns:
         A `Sweep` in the order of the points, in the dtype that `simulate` would have.
 
     Raises:
-        ValueError: nothing has a batch axis, a chunk below 1; and what `simulate` and
-            `Design.params` raise. Runs without a solution, or that diverge, are no error: they are NaN
-            or infinite, and `Sweep.finite` marks them.
+        ValueError: nothing has a batch axis, a chunk or block below 1, a memory limit that cannot be met
+            (with the least that would do); and what `simulate` and `Design.params` raise. Runs without
+            a solution, or that diverge, are no error: they are NaN or infinite, and `Sweep.finite`
+            marks them.
     """
-    if isinstance(params, Design):
-        params = params.params(model)
-    inputs, plan = prepare(model, params, scenario, shocks, initial, periods, key)
-    if plan.batch is None:
-        raise ValueError(
-            f"{model.name}: a sweep needs parameters, or another input, with a batch axis."
-        )
-    leaves, structure = jax.tree.flatten(inputs)
-    batched = [axis is not None for axis in plan.batch]
-    leaves = [_on_host(x) if many else x for x, many in zip(leaves, batched, strict=True)]
-    count = next(len(x) for x, many in zip(leaves, batched, strict=True) if many)
-    kept = _Kept(plan, keep)
-
-    def run(rows: np.ndarray) -> Any:
-        taken = [x[rows] if many else x for x, many in zip(leaves, batched, strict=True)]
-        return _compile.call(_run, kept, structure.unflatten(taken))
-
-    numbers = sum(math.prod(field.shape) for field in model.State.fields.values())
-    run_bytes = plan.periods * numbers * float_dtype(inputs).itemsize
-    size = _chunks.chunk_size(count, run_bytes, chunk)
-    axis = 1 if keep is None else 0
+    account = None if memory is None else _memory.Account(_memory.in_bytes(memory))
+    found = runs(
+        model,
+        params,
+        scenario,
+        shocks=shocks,
+        initial=initial,
+        periods=periods,
+        key=key,
+        base=base,
+    )
+    program, own = _program(found, keep, chunk, block)
+    if account is not None:
+        sources = list(found.sources)
+        kept = bytes_of(program.shapes(sources)) // program.block * found.count
+        account.fit(program, sources, kept, 0, found.count)
     arrays: list[np.ndarray] = []
     form: Any = None
-    with _progress(count, f"Sweep of {model.name}", show=progress) as advance:
-        for start, stop, found in _chunks.in_chunks(run, count, size):
-            parts, form = jax.tree.flatten(found)
-            arrays = arrays or [_whole(part, axis, count) for part in parts]
-            for whole, part in zip(arrays, parts, strict=True):
-                at = (slice(None),) * axis
-                whole[*at, start:stop] = np.asarray(part)[*at, : stop - start]
+    with _progress(found.count, f"Sweep of {model.name}", show=progress) as advance:
+        for start, stop, taken in program.blocks(0, found.count, own):
+            parts, form = jax.tree.flatten(taken)
+            arrays = arrays or [whole(part, program.axis, found.count) for part in parts]
+            for target, part in zip(arrays, parts, strict=True):
+                place(target, part, program.axis, start, stop)
             advance(stop - start)
-    return Sweep(model, inputs.params, form.unflatten(arrays), axis)
+    labels = {n: source.take(np.arange(found.count)) for n, source in found.labels.items()}
+    values = form.unflatten(arrays)
+    return Sweep(model, found.params(), values, program.axis, labels, program.block)
 
 
-class _Kept(NamedTuple):
-    """What the program of a chunk is specialised to."""
-
-    plan: Plan
-    keep: Callable[[Any], Any] | None
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _run(kept: _Kept, inputs: Inputs) -> Any:
-    path = trajectory(kept.plan, inputs)
-    return path if kept.keep is None else jax.vmap(kept.keep, in_axes=1)(path)
-
-
-def _on_host(array: Any) -> Any:
-    """As NumPy, whose rows are taken without compiling anything. Keys have no NumPy form."""
-    return array if jnp.issubdtype(array.dtype, jax.dtypes.prng_key) else np.asarray(array)
-
-
-def _whole(part: Any, axis: int, count: int) -> np.ndarray:
-    return np.empty((*part.shape[:axis], count, *part.shape[axis + 1 :]), part.dtype)
+def _program(
+    found: Runs, keep: Any, chunk: int | None, block: int | None
+) -> tuple[Program, dict[int, Source]]:
+    """The program of a sweep, and the inputs of which chunks are cut."""
+    plan = found.plan
+    if keep is not None and not callable(keep):
+        if isinstance(keep, str):
+            raise TypeError(f"keep takes several names, ({keep!r},), not one string.")
+        State = plan.model.State
+        plan, keep = plan._replace(recorded=tuple(sorted({State.key_of(n) for n in keep}))), None
+    dtype = float_dtype([source.array for source in found.sources])
+    fields = plan.model.State.fields
+    numbers = sum(math.prod(fields[k].shape) for k in plan.recorded or fields)
+    size = _chunks.block_size(found.count, plan.periods * numbers * dtype.itemsize, chunk, block)
+    outer = {
+        i: s for i, s in enumerate(found.sources) if s.size and s.stride * s.size >= found.count
+    }
+    shared = {i: s for i, s in enumerate(found.sources) if i not in outer}
+    x64 = bool(jax.config.jax_enable_x64)
+    return Program(plan, keep, found.form, shared, size, x64), outer

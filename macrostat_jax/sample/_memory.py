@@ -1,0 +1,127 @@
+"""A limit to the memory of a sweep: blocks sized by XLA's own account of what they take."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from ._program import Program, bytes_of
+from ._runs import Source
+
+UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+UNITS |= {f"{unit}i": 1024**power for power, unit in enumerate("kmgt", 1)}
+IN_FLIGHT = 2
+"""One block runs ahead of the one whose results are taken."""
+MARGIN = 16 << 20
+"""For what nobody accounts for: the interpreter's objects, the allocator's slack."""
+
+
+def in_bytes(memory: int | float | str) -> int:
+    """`"2GB"`, `"512 MiB"` or a number of bytes.
+
+    Raises:
+        ValueError: anything else.
+    """
+    if isinstance(memory, str):
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?\s*", memory.lower())
+        if match and match[2] in UNITS:
+            memory = float(match[1]) * UNITS[match[2]]
+    if isinstance(memory, bool) or not isinstance(memory, int | float) or not memory >= 1:
+        raise ValueError(f"memory is a size such as '2GB' or '512MiB', or bytes, not {memory!r}.")
+    return int(memory)
+
+
+def shown(size: float) -> str:
+    """`1.3GB`, in a form that `in_bytes` takes and that is not less than `size`."""
+    for unit in ("kb", "MB", "GB"):
+        scale = UNITS[unit[0].lower()]
+        if size < 1000 * scale or unit == "GB":
+            tenths = -(-int(size) * 10 // scale)
+            return f"{tenths / 10:g}{unit}"
+    raise AssertionError
+
+
+class Account:
+    """What a sweep may still take of its limit.
+
+    Args:
+        limit: bytes that the process may grow by from here on.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.start = _resident("VmRSS")
+        self._peak = _resident("VmHWM")
+
+    def used(self) -> int:
+        """By how much the process has grown: programs and the compiler's memory among it."""
+        return max(_resident("VmRSS") - self.start, 0)
+
+    def peak(self) -> int:
+        """By how much it had grown at most, as far as that was more than ever before."""
+        now = _resident("VmHWM")
+        return max(now - self.start, 0) if now > self._peak else 0
+
+    def fit(
+        self, program: Program, sources: list[Source], kept: int, each: int, count: int
+    ) -> None:
+        """Sets the block of a program to the largest power of 2 that fits, up to what it was.
+
+        Args:
+            kept: bytes that all results in memory take.
+            each: bytes that a run of a block takes beside XLA's account: a chunk on its way to a file.
+
+        Raises:
+            ValueError: not even one run at a time fits; with the least limit that would do.
+        """
+        while True:
+            devices = program.devices(count)
+            need = _account(program, sources, devices) + each * program.block * devices
+            fixed = self.used() + kept + MARGIN
+            least = max(fixed + need, self.peak())
+            if least <= self.limit:
+                return
+            per_run = need / program.block
+            fitting = int((self.limit - fixed) / per_run)
+            if program.block == 1 or fitting < 1:
+                one = max(fixed + need // program.block, self.peak())
+                raise ValueError(
+                    f"{program.plan.model.name}: {shown(self.limit)} of memory do not suffice. The least "
+                    f"that would do is {shown(1.05 * one)}: {shown(kept)} for what is kept of "
+                    f"{count:,} runs, {shown(fixed - kept)} for the compiled program and around it, "
+                    f"{shown(one - fixed)} for each run at work. Keep less of a run, or pass out= to "
+                    "keep it in files."
+                )
+            program.block = min(program.block // 2, 1 << (fitting.bit_length() - 1))
+
+
+def _account(program: Program, sources: list[Source], devices: int) -> int:
+    """Bytes for the blocks that are in flight at a time, as XLA counts them."""
+    analysis: Any = program.lower(sources, devices).compile().memory_analysis()
+    if analysis is None:  # a backend that keeps no account
+        inputs, outputs = bytes_of(program.inputs(sources, _rows(program))), 0
+        return IN_FLIGHT * 3 * (inputs + outputs)
+    block = sum(
+        getattr(analysis, f"{what}_size_in_bytes") for what in ("argument", "output", "temp")
+    )
+    local = devices if jax.default_backend() == "cpu" else 1  # host devices share one memory
+    return IN_FLIGHT * block * local
+
+
+def _rows(program: Program) -> Any:
+    import numpy as np
+
+    return np.zeros(program.block, int)
+
+
+def _resident(what: str) -> int:
+    """A figure of this process's memory in bytes; 0 where the system does not tell."""
+    try:
+        text = Path("/proc/self/status").read_text()
+    except OSError:
+        return 0
+    match = re.search(rf"{what}:\s+(\d+) kB", text)
+    return int(match[1]) * 1024 if match else 0
