@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ._clash import clash
+from ._commands import sensitivity
 
 EXAMPLES = """examples:
   macrostat list
@@ -22,6 +23,7 @@ EXAMPLES = """examples:
   macrostat jacobian GL06PC --of national_income --plot heatmap.png
   macrostat check GL06SIMEX --plot report/
   macrostat diagnose GL06INSOUT --plot ladders.png
+  macrostat sensitivity GL06PC --of national_income --around 0.2 --plot indices.png
 
 Every command computes in float64. Names are the model's own (tax_rate) or the public ones (TaxRate).
 Compiled programs are kept on disk between runs (MACROSTAT_CACHE=off to switch that off)."""
@@ -127,6 +129,11 @@ def _parser() -> argparse.ArgumentParser:
         help="also say how far smooth switches take the path (repeat for several)",
     )
     one.add_argument("--plot", metavar="FILE", help="save the step ladders of what is at fault")
+
+    text = "What moves a model's variables: Sobol indices, Morris screening or elasticities."
+    one = command("sensitivity", sensitivity.run, text)
+    _model_options(one)
+    sensitivity.add(one)
     return parser
 
 

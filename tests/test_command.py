@@ -173,3 +173,35 @@ def test_a_clash_with_the_published_package_is_said(capsys, monkeypatch):
     status, out, err = run(capsys, "list")
     assert "pip uninstall macrostat" in err and "0.6.0" in err
     assert status == 0 and "GL06PC" in out
+
+
+def test_sensitivity_by_every_method(capsys, tmp_path):
+    for method, most in (("sobol", "total"), ("morris", "mu_star")):
+        arguments = ["--of", "national_income", "--method", method, "--n", "16", "--steps", "20"]
+        status, out, _ = run(capsys, "sensitivity", "GL06PC", *arguments, "--json")
+        found = json.loads(out)["outputs"]["national_income"]
+        assert status == 0 and max(found, key=lambda name: found[name][most]) == "tax_rate"
+    table, picture = tmp_path / "table.csv", tmp_path / "picture.png"
+    arguments = ["--method", "local", "--out", str(table), "--plot", str(picture)]
+    status, out, _ = run(capsys, "sensitivity", "GL06PC", "--of", "NationalIncome", *arguments)
+    assert status == 0 and "Elasticities of GL06PC" in out and "saved" in out
+    assert pd.read_csv(table)["tax_rate"].iloc[-1] == pytest.approx(-1.098, abs=1e-3)
+    assert matplotlib.image.imread(picture).std() > 0.01  # not a blank page
+
+
+def test_sensitivity_says_what_it_varied_and_what_it_cannot(capsys):
+    few = ["--method", "morris", "--n", "4", "--steps", "5"]
+    status, out, _ = run(capsys, "sensitivity", "GL06SIM", *few, "--around", "0.2")
+    assert status == 0 and "varies by 20 % to either side" in out
+    bounds = ["--bounds", "TaxRate=0.1:0.3"]
+    status, out, _ = run(capsys, "sensitivity", "GL06SIM", *few, *bounds)
+    assert status == 0 and "tax_rate" in out and "propensity_to_consume_income" not in out
+    for wrong, message in (
+        (["--bounds", "tax_rate=0.1"], "NAME=LOW:HIGH"),
+        ([*bounds, "--around", "0.1"], "not both"),
+        (["--second-order"], "of --method sobol"),
+        (["--of", "gdp"], "'gdp' is not in"),
+        (["--method", "local", "--n", "4"], "not over a region"),
+    ):
+        status, _, err = run(capsys, "sensitivity", "GL06SIM", *few[:2], *few[4:], *wrong)
+        assert status == 2 and message in err

@@ -12,3 +12,6 @@ from ._dynamics import sparsity as sparsity
 from ._dynamics import step_ladder as step_ladder
 from ._paths import paths as paths
 from ._paths import scenario as scenario
+from ._sensitivity import elasticities as elasticities
+from ._sensitivity import screening as screening
+from ._sensitivity import sobol_indices as sobol_indices

@@ -1,0 +1,1 @@
+"""The subcommands of `macrostat` that have a module of their own."""
