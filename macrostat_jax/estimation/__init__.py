@@ -1,6 +1,8 @@
 """Fitting parameters to data, and how well the data identify them."""
 
 from ._data import read_data as read_data
+from ._fit import Fit as Fit
+from ._fit import fit as fit
 from ._identifiability import Identifiability as Identifiability
 from ._identifiability import identifiability as identifiability
 from ._levenberg_marquardt import Iteration as Iteration
@@ -9,6 +11,7 @@ from ._levenberg_marquardt import levenberg_marquardt as levenberg_marquardt
 from ._multistart import multi_start as multi_start
 from ._observed import Moments as Moments
 from ._observed import Observed as Observed
+from ._posterior import Posterior as Posterior
 from ._priors import Beta as Beta
 from ._priors import Exponential as Exponential
 from ._priors import Gamma as Gamma
@@ -19,7 +22,10 @@ from ._priors import Normal as Normal
 from ._priors import Prior as Prior
 from ._priors import Uniform as Uniform
 from ._problem import Problem as Problem
+from ._profile import Profile as Profile
 from ._region import LinearConstraint as LinearConstraint
 from ._region import Region as Region
+from ._sampling import sample_posterior as sample_posterior
 from ._starts import Basin as Basin
 from ._starts import MultiStart as MultiStart
+from ._variational import variational as variational

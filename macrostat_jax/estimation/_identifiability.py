@@ -31,6 +31,7 @@ class Identifiability:
         unidentified: directions in which the parameters may move without effect on the residuals, each
             parameter name -> coefficient, the largest being 1.
         at_bound: parameters that are at a bound of theirs, or fixed by it.
+        variance: of a residual: s^2, or as it was given.
     """
 
     names: tuple[str, ...]
@@ -41,6 +42,7 @@ class Identifiability:
     standard_errors: np.ndarray
     unidentified: tuple[dict[str, float], ...]
     at_bound: tuple[str, ...]
+    variance: float = float("nan")
 
     def error_of(self, weights: np.ndarray) -> float:
         """The standard error of a weighted sum of the parameters, for `weights` (n,).
@@ -81,6 +83,7 @@ def identifiability(
     scales: np.ndarray | None = None,
     at_bound: np.ndarray | None = None,
     reached_sums: np.ndarray | None = None,
+    variance: float | None = None,
 ) -> Identifiability:
     """How well the residuals at a fit identify the parameters.
 
@@ -92,6 +95,7 @@ def identifiability(
             is zero has none.
         at_bound: which parameters are at a bound, (n,) of bool. Default: none.
         reached_sums: weighted sums of the parameters that are at a limit, (j, n). Default: none.
+        variance: of each residual, where it is known. Default: s^2, estimated from the residuals.
 
     Raises:
         ValueError: shapes that do not fit, or a Jacobian that is not finite.
@@ -128,7 +132,8 @@ def identifiability(
     condition = float(singular[0] / singular[-1]) if len(singular) and singular[-1] > 0 else np.inf
 
     freedom = len(residuals) - int(known.sum())
-    variance = float(residuals @ residuals) / freedom if freedom > 0 else np.nan
+    if variance is None:
+        variance = float(residuals @ residuals) / freedom if freedom > 0 else np.nan
     spread = directions[:, known] / singular[known] / scale[:, None]
     covariance = np.full((count, count), np.nan)
     covariance[np.ix_(free, free)] = variance * (spread @ spread.T)
@@ -140,7 +145,7 @@ def identifiability(
     return Identifiability(
         tuple(names), values, singular, condition if len(singular) else np.nan, covariance, errors,
         tuple(_named(column, scale, free_names) for column in _sparse(lost).T),
-        tuple(names[int(i)] for i in np.flatnonzero(held)),
+        tuple(names[int(i)] for i in np.flatnonzero(held)), float(variance),
     )  # fmt: skip
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import functools
 import math
 from collections.abc import Mapping, Sequence
@@ -214,6 +216,44 @@ class Problem:
             given = dict(self._values) | self._named(values, "free")
             return self._unconstrained(np.array([given[one] for one in self._places]))
         return self._unconstrained(np.asarray(values, float))
+
+    def nearest(self, values: np.ndarray) -> np.ndarray:
+        """The u (k,) of values that may be at their bounds: then of values just within."""
+        low, high = self.bounds
+        width = np.where(np.isfinite(high - low), high - low, self.bijection.scale)
+        inside = np.clip(np.asarray(values, float), low + 1e-12 * width, high - 1e-12 * width)
+        centre = np.array([self._values[one] for one in self._places])
+        totals = [float(total) for total in self._totals(self.inputs)]
+        for shrink in (0.0, 1e-12, 1e-9, 1e-6):
+            u = self.bijection.unconstrain(inside + shrink * (centre - inside), totals)
+            if not np.isnan(u).any():
+                return u
+        raise ValueError(f"The values {values} are not within the bounds.")
+
+    def with_first(self, name: str) -> Problem:
+        """The same problem, where `name` is the first of its group to be taken from the total: its u then
+        depends on its own value alone."""
+        at = self.names.index(name)
+        if not any(at in group.members[1:] for group in self.bijection.groups):
+            return self
+        groups = tuple(
+            dataclasses.replace(group, members=(at, *(i for i in group.members if i != at)))
+            if at in group.members
+            else group
+            for group in self.bijection.groups
+        )
+        other = copy.copy(self)
+        other.bijection = dataclasses.replace(self.bijection, groups=groups)
+        other.start = other.nearest(np.array([self._values[one] for one in self._places]))
+        return other
+
+    def unconstrain_each(self, name: str, values: np.ndarray) -> np.ndarray:
+        """The u (n,) of n values of one parameter that is alone, or the first of its group."""
+        at = self.names.index(name)
+        points = np.tile([self._values[one] for one in self._places], (len(values), 1))
+        points[:, at] = values
+        totals = [float(total) for total in self._totals(self.inputs)]
+        return self.bijection.unconstrain(points, totals)[:, at]
 
     # What it is -----------------------------------------------------------------------------------
 

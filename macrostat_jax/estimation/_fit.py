@@ -1,0 +1,508 @@
+"""Fits: the parameters at which a model's path is nearest to the data, and how well these tell them."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .. import _compile
+from ._identifiability import Identifiability, identifiability
+from ._problem import Problem, placed, prior_density
+from ._solvers import STEPS, Ended, Task, _value_jacobian, _value_rows, check, solve
+from ._statistics import SeriesFit, series_fits
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from ._profile import Profile
+    from ._starts import MultiStart
+
+NEAR = 0.01
+"""A fit is at the optimum if the step that a quadratic model would still take is below this many standard
+errors: what it would change is lost in the uncertainty of the estimates."""
+EXACT = 1e-8
+"""Residuals below this share of the data's spread are rounding: the data are met exactly."""
+AT_BOUND = 1e-6
+"""A value is at a bound when it is nearer than this share of the room between its bounds."""
+ROUNDS = 25
+"""The most rounds in which unknown measurement errors are estimated from the residuals."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Fit:
+    """What a fit found: `print` it, draw it with `plot`, tabulate it with `to_pandas`.
+
+    Attributes:
+        problem, method: what was asked. priors: whether the priors counted.
+        u: the solver's coordinates, (k,).
+        estimates: the free parameters, (k,), in the order of problem.names.
+        success: whether this is an optimum. outcome: as a sentence.
+        cost: half the sum of squared residuals; without those of priors.
+        log_likelihood: at the estimates.
+        residuals: (m,), in units of the errors' standard deviations.
+        jacobian: of the residuals by the parameters in their own units, (m, k).
+        identifiability: what the data alone say about the parameters: singular values, directions that
+            they do not identify, covariance, standard errors. Errors are taken for independent and normal.
+        uncertainty: the same with the priors, if they count: what `covariance` and `standard_errors` are of.
+        sigmas: series -> the standard deviation of its errors, given or estimated.
+        series: of each observed series, how well it is met.
+        at_bound: parameters at a bound.
+        steps, evaluations: what it took, all rounds together.
+        starts: what many starts found, if there were many.
+    """
+
+    problem: Problem
+    method: str
+    priors: bool
+    u: np.ndarray
+    estimates: np.ndarray
+    success: bool
+    outcome: str
+    cost: float
+    log_likelihood: float
+    residuals: np.ndarray
+    jacobian: np.ndarray
+    identifiability: Identifiability
+    uncertainty: Identifiability
+    sigmas: dict[str, float]
+    series: tuple[SeriesFit, ...]
+    at_bound: tuple[str, ...]
+    steps: int
+    evaluations: int
+    starts: MultiStart | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The free parameters."""
+        return self.problem.names
+
+    @property
+    def values(self) -> dict[str, float]:
+        """Parameter -> estimate, those included that adding up derives from the free ones."""
+        found = dict(zip(self.names, self.estimates.tolist(), strict=True))
+        for name, weights, total in self._derived:
+            found[name] = float(total + weights @ self.estimates)
+        return found
+
+    @property
+    def standard_errors(self) -> dict[str, float]:
+        """Parameter -> standard error: infinite where the data say nothing, NaN at a bound."""
+        found = dict(zip(self.names, self.uncertainty.standard_errors.tolist(), strict=True))
+        for name, weights, _ in self._derived:
+            found[name] = self.uncertainty.error_of(weights)
+        return found
+
+    @property
+    def covariance(self) -> np.ndarray:
+        """Of the estimates, (k, k); see `Identifiability.covariance`."""
+        return self.uncertainty.covariance
+
+    @functools.cached_property
+    def params(self) -> Any:
+        """The model's parameters at the estimates, as NumPy float64: for `simulate`."""
+        with jax.enable_x64(True):
+            return jax.tree.map(np.asarray, _compile.call(_params_at, self.problem, self.estimates))
+
+    @functools.cached_property
+    def path(self) -> Any:
+        """The run at the estimates: a `State` with NumPy leaves (T, *shape)."""
+        with jax.enable_x64(True):
+            return jax.tree.map(np.asarray, self.problem.path(self.u))
+
+    @property
+    def aic(self) -> float:
+        """Akaike's information criterion; unknown measurement errors count as parameters."""
+        return 2 * self._parameters - 2 * self.log_likelihood
+
+    @property
+    def bic(self) -> float:
+        """Schwarz's information criterion."""
+        return float(np.log(len(self.residuals))) * self._parameters - 2 * self.log_likelihood
+
+    @property
+    def _parameters(self) -> int:
+        return len(self.names) + sum(one.sigma is None for one in self.problem.series)
+
+    @property
+    def _derived(self) -> list[tuple[str, np.ndarray, float]]:
+        """Of each derived parameter: its weights on the free ones, and what it is where they are 0."""
+        problem = self.problem
+        with jax.enable_x64(True):
+            totals = [float(total) for total in problem._totals(problem.inputs)]
+        found = []
+        for name, group, total in zip(
+            problem.derived, problem.bijection.groups, totals, strict=True
+        ):
+            weights = np.zeros(len(self.names))
+            weights[list(group.members)] = -1.0
+            found.append((name, weights, total))
+        return found
+
+    def profile(self, name: str, *, points: int = 21, width: float = 4.0) -> Profile:
+        """The profile likelihood of a parameter: the best fit for each of several values of it.
+
+        Args:
+            name: one of `names`. points: how many values, evenly spaced.
+            width: to how many standard errors from the estimate, or to the bounds.
+        """
+        from ._profile import profile
+
+        return profile(self, name, points=points, width=width)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row per observation, (series, date): data, model and error, as they are compared."""
+        import pandas as pd
+
+        index = pd.MultiIndex.from_tuples(
+            [(one.label, date) for one in self.series for date in one.dates],
+            names=["series", "date"],
+        )
+        columns = {
+            "data": [one.data for one in self.series],
+            "model": [one.model for one in self.series],
+        }
+        table = pd.DataFrame({k: np.concatenate(v) for k, v in columns.items()}, index=index)
+        return table.assign(error=table["model"] - table["data"])
+
+    def table(self) -> pd.DataFrame:
+        """A row per parameter: estimate, standard error, 95 % interval, bounds."""
+        import pandas as pd
+
+        low, high = (dict(zip(self.names, b.tolist(), strict=True)) for b in self.problem.bounds)
+        for name, group in zip(self.problem.derived, self.problem.bijection.groups, strict=True):
+            low[name], high[name] = group.low, group.high
+        errors, rows = self.standard_errors, []
+        for name, value in self.values.items():
+            half = 1.959963984540054 * errors[name]
+            rows.append((value, errors[name], value - half, value + half, low[name], high[name]))
+        columns = ["estimate", "standard_error", "low_95", "high_95", "lower_bound", "upper_bound"]
+        return pd.DataFrame(rows, columns=columns, index=pd.Index(self.values, name="parameter"))
+
+    def to_dict(self) -> dict[str, Any]:
+        """What JSON can hold: NaN and infinity become None."""
+        known = self.identifiability
+        found = {
+            "model": self.problem.model.name,
+            "method": self.method,
+            "priors": self.priors,
+            "success": self.success,
+            "outcome": self.outcome,
+            "values": self.values,
+            "standard_errors": self.standard_errors,
+            "names": list(self.names),
+            "covariance": self.covariance.tolist(),
+            "at_bound": list(self.at_bound),
+            "unidentified": list(known.unidentified),
+            "singular_values": known.singular_values.tolist(),
+            "cost": self.cost,
+            "log_likelihood": self.log_likelihood,
+            "aic": self.aic,
+            "bic": self.bic,
+            "observations": len(self.residuals),
+            "sigmas": self.sigmas,
+            "series": {one.label: one.to_dict() for one in self.series},
+            "steps": self.steps,
+            "evaluations": self.evaluations,
+        }
+        if self.starts is not None:
+            found["starts"] = self.starts.counts
+        return _plain(found)
+
+    def to_json(self) -> str:
+        import json
+
+        return json.dumps(self.to_dict(), indent=2)
+
+    def plot(self, **options: Any) -> Figure:
+        """Data and fitted path, a panel per series; `plot.fit` with its options."""
+        from ..plot import _fit
+
+        return _fit.fit(self, **options)
+
+    def __str__(self) -> str:
+        from ._report import fit_report
+
+        return fit_report(self)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
+
+
+def fit(
+    problem: Problem,
+    method: str = "lm",
+    *,
+    start: Any = None,
+    starts: Any = 1,
+    priors: bool | None = None,
+    steps: int | None = None,
+    tolerance: float = 1e-8,
+    seed: int = 0,
+    **options: Any,
+) -> Fit:
+    """The parameters at which a model's path is nearest to the data.
+
+    Minimises the sum of squared residuals, which is the most likely value for independent normal errors;
+    with priors, the mode of the posterior density of the parameters. Where measurement errors are not
+    known and there are several series (or priors), their standard deviations are estimated from the
+    residuals, and the fit repeated until these agree: the maximum of the likelihood over both.
+
+    Computes in float64 whatever JAX's default is.
+
+    Args:
+        problem: a `Problem`.
+        method: `"lm"`, `"dogleg"` (optimistix); `"bounded"` (`levenberg_marquardt`, which reaches bounds);
+            `"least_squares"` (scipy); `"bfgs"`, `"lbfgs"`, `"adam"` (optimistix and optax);
+            `"newton"`, `"trust-exact"` (scipy, with exact Hessians); `"cma"` (without derivatives).
+        start: where to begin: as `problem.unconstrain` takes it. Default: the problem's start.
+        starts: how many starts, or what else `multi_start` takes: all in one batch, of which the best is
+            taken further by `method`. The first part is by "lm" where `method` cannot be batched.
+        priors: whether the problem's priors count. Default: where there are any.
+        steps: the most steps of a search. Default: by method.
+        tolerance: what a search takes for no further progress, relative.
+        seed: of the starts.
+        options: of the search itself: `rate` for adam, a number or an optax schedule; `memory` for lbfgs;
+            `seed` and cma's own; scipy's own.
+
+    Returns:
+        A `Fit`. A search that fails is one too: see `success` and `outcome`.
+
+    Raises:
+        ValueError: an unknown method; one that cannot take the priors; a start outside the bounds.
+        ImportError: a method whose library is missing, with the extra that brings it.
+    """
+    with_priors = bool(problem.priors) if priors is None else bool(priors)
+    check(problem, method, with_priors)
+    if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or steps < 1):
+        raise ValueError(f"steps must be a whole number, at least 1, not {steps!r}.")
+    if not (np.isfinite(tolerance) and tolerance > 0):
+        raise ValueError(f"tolerance must be a positive number, not {tolerance!r}.")
+    with jax.enable_x64(True):
+        u = problem.start if start is None else problem.unconstrain(start)
+        many = None
+        if not (isinstance(starts, int) and starts == 1):
+            many = _from_many(problem, method, starts, seed)
+            u = many.best_u
+        task = Task(problem, with_priors, method, steps or STEPS[method], float(tolerance))
+        ended, scales, spent = _rounds(task, u, options)
+        return _judged(task, ended, scales, spent, many)
+
+
+def _from_many(problem: Problem, method: str, starts: Any, seed: int) -> MultiStart:
+    from ._multistart import STEPS as BATCHED
+    from ._multistart import multi_start
+
+    return multi_start(problem, starts, method=method if method in BATCHED else "lm", seed=seed)
+
+
+def _rounds(
+    task: Task, u: np.ndarray, options: dict[str, Any]
+) -> tuple[Ended, np.ndarray, tuple[int, int]]:
+    """Searches until the errors' standard deviations agree with the residuals, where they are unknown."""
+    problem = task.problem
+    scales, inputs = problem.scales, problem.inputs
+    unknown = np.array([one.sigma is None for one in problem.series], bool)
+    others = len(problem.series) > 1 or problem.moments or (task.priors and problem.priors)
+    again = bool(unknown.any() and others)
+    steps = evaluations = 0
+    for _ in range(ROUNDS if again else 1):
+        ended = solve(task, u, inputs, scales, options)
+        steps, evaluations = steps + ended.steps, evaluations + ended.evaluations
+        if not again or not np.isfinite(ended.u).all():
+            break
+        found = np.where(unknown, _deviations(problem, ended.u), scales)
+        if not (found > EXACT * problem.scales).all():
+            break  # a series that is met exactly has no error to weight it by
+        change = np.abs(found / scales - 1).max()
+        scales, u = found, ended.u
+        if change < 1e-5:
+            break
+    return ended, scales, (steps, evaluations)
+
+
+def _deviations(problem: Problem, u: np.ndarray) -> np.ndarray:
+    """The root mean squared error of each series."""
+    ones = np.ones(len(problem.series))
+    from ._problem import _residuals
+
+    found = np.asarray(_compile.call(_residuals, problem, u, problem.inputs, ones))
+    ends = np.cumsum([one.size for one in problem.series])
+    parts = np.split(found[: ends[-1]], ends[:-1])
+    return np.array([np.sqrt(np.mean(part**2)) for part in parts])
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _params_at(problem: Problem, values: Any) -> Any:
+    return problem.model.constrain(placed(problem, problem.inputs, values).params)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _prior_shape(problem: Problem, values: Any) -> Any:
+    """The gradient of the log prior density, (k,), and its second derivatives, (k,): it is a sum."""
+    slope = jax.grad(lambda x: prior_density(problem, x))
+    return slope(values), jax.jvp(slope, (values,), (jnp.ones_like(values),))[1]
+
+
+def _judged(task: Task, ended: Ended, scales: np.ndarray, spent: tuple[int, int], many: Any) -> Fit:
+    """Is it an optimum, and what do the data say there?"""
+    problem, inputs = task.problem, task.problem.inputs
+    values = np.asarray(problem.values(ended.u)) if ended.values is None else ended.values
+    bare = task._replace(priors=False)
+    found = np.asarray(_compile.call(_value_rows, bare, values, inputs, scales))
+    jacobian = np.asarray(_compile.call(_value_jacobian, bare, values, inputs, scales))
+    finite = bool(np.isfinite(found).all() and np.isfinite(jacobian).all())
+    cost = float(found @ found) / 2
+    r, j = (found, jacobian) if finite else (np.zeros_like(found), np.zeros_like(jacobian))
+    held, sums, at_bound = _bounds_reached(problem, values)
+    about: dict[str, Any] = {
+        "scales": _sizes(problem, values), "at_bound": held, "reached_sums": sums,
+    }  # fmt: skip
+    known = identifiability(j, r, values, problem.names, variance=_variance(task), **about)
+    gradient, posterior = j.T @ r, known
+    if task.priors and problem.priors:
+        slope, curvature = (np.asarray(x) for x in _compile.call(_prior_shape, problem, values))
+        gradient = gradient - slope
+        more = np.diag(np.sqrt(np.maximum(-curvature, 0.0)))
+        posterior = identifiability(
+            np.vstack([j, more]), np.append(r, np.zeros(len(more))), values, problem.names,
+            variance=1.0, **about,
+        )  # fmt: skip
+    exact = _is_exact(problem, found, scales)
+    success, outcome = _outcome(
+        problem, ended, spent[0], values, gradient, posterior, held, finite, exact
+    )
+    sigmas = dict(zip([one.label for one in problem.series], scales.tolist(), strict=True))
+    return Fit(
+        problem, task.method, task.priors, ended.u, values, success, outcome, cost,
+        float(problem.log_likelihood(ended.u)), found, jacobian, known, posterior,
+        _estimated(problem, scales, ended.u) if finite else sigmas,
+        series_fits(problem, ended.u), at_bound, *spent, many,
+    )  # fmt: skip
+
+
+def _estimated(problem: Problem, scales: np.ndarray, u: np.ndarray) -> dict[str, float]:
+    found = _deviations(problem, u) if problem.series else scales
+    return {
+        one.label: float(found[i] if one.sigma is None else scales[i])
+        for i, one in enumerate(problem.series)
+    }
+
+
+def _variance(task: Task) -> float | None:
+    """Of the residuals: 1 where their scales are their standard deviations, None to be estimated."""
+    problem = task.problem
+    free = all(one.sigma is None for one in problem.series) and problem.series
+    if free and not problem.moments and not (task.priors and problem.priors):
+        return None
+    return 1.0
+
+
+def _sizes(problem: Problem, values: np.ndarray) -> np.ndarray:
+    """A large change of each parameter."""
+    low, high = problem.bounds
+    return np.where(np.isfinite(high - low), high - low, np.maximum(np.abs(values), 1.0))
+
+
+def _bounds_reached(
+    problem: Problem, values: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Which parameters are at a bound (k,), the sums at a limit (j, k), and the names of both."""
+    low, high = problem.bounds
+    room = np.where(np.isfinite(high - low), high - low, problem.bijection.scale)
+    held = (values - low <= AT_BOUND * room) | (high - values <= AT_BOUND * room)
+    sums, names = [], [n for n, h in zip(problem.names, held, strict=True) if h]
+    totals = [float(total) for total in problem._totals(problem.inputs)]
+    for name, group, total in zip(problem.derived, problem.bijection.groups, totals, strict=True):
+        rest = total - values[list(group.members)].sum()
+        room = group.high - group.low if np.isfinite(group.high - group.low) else 1.0
+        if min(rest - group.low, group.high - rest) <= AT_BOUND * room:
+            row = np.zeros(len(values))
+            row[list(group.members)] = 1.0
+            sums.append(row)
+            names.append(name)
+    return held, np.array(sums).reshape(-1, len(values)), tuple(names)
+
+
+def _is_exact(problem: Problem, residuals: np.ndarray, scales: np.ndarray) -> bool:
+    """Are all residuals rounding, measured by the spread of the data?"""
+    ends = np.cumsum([one.size for one in problem.series], dtype=int)
+    parts = np.split(residuals, ends)
+    ratios = [
+        np.sqrt(np.mean(part**2)) * scale / one.spread
+        for part, scale, one in zip(parts, scales, problem.series, strict=False)
+    ]
+    rest = parts[-1] if len(ends) else residuals
+    return all(r <= EXACT for r in ratios) and bool((np.abs(rest) <= EXACT).all())
+
+
+def _outcome(
+    problem: Problem, ended: Ended, steps: int, values: np.ndarray, gradient: np.ndarray,
+    known: Identifiability, held: np.ndarray, finite: bool, exact: bool,
+) -> tuple[bool, str]:  # fmt: skip
+    """Success, and the outcome as a sentence."""
+    after = f"after {steps} step{'s' if steps != 1 else ''}"
+    if not finite:
+        return (
+            False,
+            f"Failed {after}: the run or its derivatives are not finite at the last point.",
+        )
+    inward = _leads_in(problem, values, gradient, held) & (not exact)
+    if inward.any():
+        names = ", ".join(n for n, one in zip(problem.names, inward, strict=True) if one)
+        return False, (
+            f"Stuck {after} at a saturated bound of {names}: the cost falls away from it, where the search "
+            "has no slope left. Start elsewhere, from many starts, or use method='bounded'."
+        )
+    left = _remaining(known, gradient, held)
+    text = f"Converged {after}"
+    if exact:
+        text += ": the data are met exactly"
+    elif not left <= NEAR:
+        return False, (
+            f"Not at an optimum {after} ({ended.why}): the next step would still move the parameters by "
+            f"{left:.2g} standard errors."
+        )
+    elif not ended.stopped:
+        text += f": {ended.why}, and is within {NEAR:g} standard errors of the optimum"
+    text += "."
+    names = [n for n, one in zip(problem.names, held, strict=True) if one]
+    if names:
+        text += f" At a bound: {', '.join(names)}; the data would go further."
+    if known.unidentified:
+        text += " The data do not identify all parameters."
+    return True, text
+
+
+def _leads_in(
+    problem: Problem, values: np.ndarray, gradient: np.ndarray, held: np.ndarray
+) -> np.ndarray:
+    """Parameters at a bound whose cost falls as they leave it, by more than rounding."""
+    low, high = problem.bounds
+    at_low = held & (values - low <= high - values)
+    slope = np.where(at_low, -gradient, gradient)
+    size = np.abs(gradient).max(initial=0.0)
+    return held & (slope > 1e-6 * size) & (size > 0)
+
+
+def _remaining(known: Identifiability, gradient: np.ndarray, held: np.ndarray) -> float:
+    """How far the step of the quadratic model would go, in standard errors of its own direction."""
+    free = np.flatnonzero(~held)
+    if not len(free) or not known.variance > 0:
+        return 0.0
+    cov = known.covariance[np.ix_(free, free)]
+    square = gradient[free] @ cov @ gradient[free]
+    return float(np.sqrt(max(square, 0.0)) / known.variance)

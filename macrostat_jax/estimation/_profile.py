@@ -1,0 +1,178 @@
+"""The profile likelihood: how well the data bear other values of a parameter."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .. import _compile
+from ._libraries import usual_promotion
+from ._problem import Problem, _moved, likelihood, prior_density
+from ._solvers import STEPS, Task, objective, rows, searched
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from ._fit import Fit
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Profile:
+    """The best fit for each of several values of one parameter.
+
+    Attributes:
+        name: the parameter. estimate: its value in the fit.
+        values: (n,). drop: by how much twice the log-likelihood (with priors: the log posterior density)
+            falls from the fit's, (n,): NaN where the search failed, negative where it found a better fit.
+        others: the other free parameters there, name -> (n,).
+        level: of the interval. interval: the values that a likelihood-ratio test at that level admits,
+            (low, high): an end is infinite where the last value looked at is still admitted.
+    """
+
+    name: str
+    estimate: float
+    values: np.ndarray
+    drop: np.ndarray
+    others: dict[str, np.ndarray]
+    level: float
+    interval: tuple[float, float]
+
+    @property
+    def flat(self) -> bool:
+        """Do the data say nothing: is every value admitted?"""
+        return bool(np.isinf(self.interval).all())
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        if self.flat:
+            text = (
+                f"every value from {self.values[0]:.6g} to {self.values[-1]:.6g} fits about as well: the data "
+                "do not identify it"
+            )
+        else:
+            ends = [
+                f"below {self.values[0]:.6g}" if np.isinf(low) else f"{low:.6g}",
+                f"above {self.values[-1]:.6g}" if np.isinf(high) else f"{high:.6g}",
+            ]
+            text = f"{self.level:.0%} interval {ends[0]} to {ends[1]}"
+        return f"{self.name} = {self.estimate:.6g}: {text}."
+
+    def plot(self) -> Figure:
+        """The drop over the values, with the level of the interval."""
+        from ..plot import _fit
+
+        return _fit.profile(self)
+
+
+def profile(
+    fit: Fit, name: str, *, points: int = 21, width: float = 4.0, level: float = 0.95
+) -> Profile:
+    """See `Fit.profile`: all values at once, by Levenberg and Marquardt's method or by BFGS.
+
+    Raises:
+        KeyError: a parameter that is not free. ValueError: fewer than 5 points.
+    """
+    from scipy import stats
+
+    problem = fit.problem
+    if name not in problem.names:
+        raise KeyError(f"{name!r} is not free. Free are: {', '.join(problem.names)}.")
+    if points < 5:
+        raise ValueError(f"A profile needs at least 5 points, not {points}.")
+    at = problem.names.index(name)
+    values = _values(fit, at, points, width)
+    with jax.enable_x64(True):
+        found, others = _best(fit, name, at, values)
+        top = float(_compile.call(_level, (problem, fit.priors), fit.u, problem.inputs))
+    drop = 2 * (top - found)
+    limit = float(stats.chi2.ppf(level, 1))
+    rest = [one for one in problem.names if one != name]
+    return Profile(
+        name, float(fit.estimates[at]), values, drop,
+        dict(zip(rest, others.T, strict=True)), level, _interval(values, drop, limit, fit.estimates[at]),
+    )  # fmt: skip
+
+
+def _values(fit: Fit, at: int, points: int, width: float) -> np.ndarray:
+    """Evenly spaced values around the estimate, within the bounds."""
+    low, high = (float(b[at]) for b in fit.problem.bounds)
+    centre, error = float(fit.estimates[at]), float(fit.uncertainty.standard_errors[at])
+    if not np.isfinite(error):
+        error = (high - low) / width if np.isfinite(high - low) else max(abs(centre), 1.0)
+    reach = width * max(error, 1e-9 * max(abs(centre), 1e-9))
+    inset = 1e-6 * (min(high, centre + reach) - max(low, centre - reach))
+    return np.linspace(max(low + inset, centre - reach), min(high - inset, centre + reach), points)
+
+
+def _best(fit: Fit, name: str, at: int, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The log density at the best fit for each value, (n,), and the other parameters there, (n, k - 1)."""
+    # What is first of its group has the same room whatever the others are: its u is known beforehand.
+    problem = fit.problem.with_first(name)
+    pinned = problem.unconstrain_each(name, values)
+    scales = np.array([fit.sigmas[one.label] or 1.0 for one in problem.series])
+    method = "bfgs" if fit.priors and problem.priors else "lm"
+    task = Task(problem, fit.priors, method, STEPS[method], 1e-9)
+    start = np.delete(problem.nearest(fit.estimates), at)
+    with usual_promotion():
+        found, free = _compile.call(_all, (task, at), pinned, start, problem.inputs, scales)
+    return np.asarray(found), np.delete(np.asarray(free), at, axis=1)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _all(key: tuple[Task, int], pinned: Any, start: Any, inputs: Any, scales: Any) -> Any:
+    task, at = key
+    problem = task.problem
+
+    def one(fixed: Any) -> Any:
+        def whole(u: Any) -> Any:
+            return jnp.insert(u, at, fixed)
+
+        end = start
+        if len(start):
+            end, _, _ = searched(
+                task,
+                lambda u: rows(task, whole(u), inputs, scales),
+                lambda u: objective(task, whole(u), inputs, scales),
+                start,
+                {},
+            )
+        moved, values, _ = _moved(problem, whole(end), inputs)
+        return _density(problem, task.priors, moved, values), values
+
+    return jax.vmap(one)(pinned)
+
+
+def _density(problem: Problem, priors: bool, moved: Any, values: Any) -> Any:
+    found = likelihood(problem, moved)
+    return found + prior_density(problem, values) if priors else found
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _level(key: tuple[Problem, bool], u: Any, inputs: Any) -> Any:
+    moved, values, _ = _moved(key[0], u, inputs)
+    return _density(*key, moved, values)
+
+
+def _interval(
+    values: np.ndarray, drop: np.ndarray, limit: float, estimate: float
+) -> tuple[float, float]:
+    """Where the drop crosses the limit on either side, between the nearest values."""
+    ends = []
+    for side, end in ((values < estimate, -np.inf), (values > estimate, np.inf)):
+        order = np.argsort(np.abs(values[side] - estimate))
+        x = np.concatenate([[estimate], values[side][order]])
+        y = np.concatenate([[0.0], drop[side][order]])
+        beyond = np.flatnonzero(~(y <= limit))
+        if not len(beyond) or not np.isfinite(y[beyond[0]]):
+            ends.append(end)
+            continue
+        i = beyond[0]
+        # The drop is nearly a parabola: its root is nearly straight.
+        a, b = np.sqrt(np.maximum(y[[i - 1, i]], 0))
+        ends.append(float(x[i - 1] + (np.sqrt(limit) - a) / (b - a) * (x[i] - x[i - 1])))
+    return ends[0], ends[1]
