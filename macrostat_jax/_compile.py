@@ -33,7 +33,7 @@ def call(function: Callable, plan: Any, *args: Any) -> Any:
     signature = (
         function,
         plan,
-        _setting("jax_enable_x64"),
+        setting("jax_enable_x64"),
         tuple((x.shape, x.dtype) for x in leaves),
     )
     if signature in _known:
@@ -84,7 +84,8 @@ def _spare_maps() -> None:
         forget()
 
 
-def _setting(name: str) -> Any:
+def setting(name: str) -> Any:
+    """A setting of JAX, as it is in this thread."""
     return getattr(jax.config, name)
 
 
@@ -95,7 +96,7 @@ def cache_directory() -> Path | None:
     has set up in JAX (`jax_compilation_cache_dir`) is used as it is.
     """
     choice = os.environ.get("MACROSTAT_CACHE", "")
-    if choice.lower() in ("off", "0", "no") or not _setting("jax_enable_compilation_cache"):
+    if choice.lower() in ("off", "0", "no") or not setting("jax_enable_compilation_cache"):
         return None
     if choice:
         return Path(choice)
@@ -133,7 +134,7 @@ def _collector_at_rest() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _kept_on_disk() -> Iterator[None]:
-    directory = cache_directory() if _setting("jax_compilation_cache_dir") is None else None
+    directory = cache_directory() if setting("jax_compilation_cache_dir") is None else None
     if directory is None:
         yield
         return
@@ -153,7 +154,7 @@ def _kept_on_disk() -> Iterator[None]:
         "jax_persistent_cache_min_entry_size_bytes": -1,
     }
     with _lock:
-        before = {name: _setting(name) for name in settings}
+        before = {name: setting(name) for name in settings}
         try:
             for name, value in settings.items():
                 jax.config.update(name, value)

@@ -100,16 +100,32 @@ def differences(there: Any, here: Any, name: str = "") -> list[str]:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
     """A path to write to, of the same file name, that takes the place of `path` once it is written.
 
-    An interrupted or failed write leaves what was there.
+    An interrupted or failed write leaves what was there. With `durable`, the content is on the disk before
+    it takes that place, so that not even a power cut leaves a torn file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # A folder, and not a name, of its own: compressed files record the name they were written under.
     scratch = Path(tempfile.mkdtemp(prefix=".writing-", dir=path.parent))
     try:
         yield scratch / path.name
+        if durable:
+            _to_disk(scratch / path.name)
         os.replace(scratch / path.name, path)
+        if durable:
+            _to_disk(path.parent)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _to_disk(path: Path) -> None:
+    """Brings what the system still holds in memory of a file, or of a folder's names, to the disk."""
+    if path.is_dir() and os.name == "nt":  # which cannot open folders
+        return
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

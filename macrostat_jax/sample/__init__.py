@@ -18,5 +18,8 @@ from ._designs import random as random
 from ._designs import scaled as scaled
 from ._designs import sobol as sobol
 from ._designs import unit_points as unit_points
+from ._engine import Status as Status
 from ._found import Sweep as Sweep
+from ._stored import StoredSweep as StoredSweep
+from ._stored import open as open
 from ._sweep import sweep as sweep

@@ -32,6 +32,19 @@ def block_size(count: int, run_bytes: int, chunk: int | None, block: int | None)
     return size if chunk is None else min(size, whole_number("chunk", chunk))
 
 
+FILES = 64
+"""A sweep is cut into about so many chunks: what is lost when it is killed is one of them."""
+FILE_BLOCKS, FILE_BYTES = 32, 1 << 26
+"""A chunk holds at most so many blocks, and takes at most this memory where it has several."""
+
+
+def chunk_of(count: int, block: int, kept_bytes: int) -> int:
+    """How many runs are finished together: some blocks, whose runs take `kept_bytes` of memory each."""
+    fitting = FILE_BYTES // max(kept_bytes * block, 1)
+    blocks = min(-(-count // (FILES * block)), FILE_BLOCKS, fitting)
+    return block * max(blocks, 1)
+
+
 def whole_number(what: str, value: Any) -> int:
     """`value`, if it is a whole number of runs."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
+import numpy as np
 
 from ._program import Program, bytes_of
 from ._runs import Source
+
+if TYPE_CHECKING:
+    from ._job import Job
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 UNITS |= {f"{unit}i": 1024**power for power, unit in enumerate("kmgt", 1)}
 IN_FLIGHT = 2
 """One block runs ahead of the one whose results are taken."""
+COPIES = 3
+"""A chunk on its way to a file is in memory as arrays, as a table, and as the file's content."""
 MARGIN = 16 << 20
 """For what nobody accounts for: the interpreter's objects, the allocator's slack."""
 
@@ -65,37 +71,39 @@ class Account:
         now = _resident("VmHWM")
         return max(now - self.start, 0) if now > self._peak else 0
 
-    def fit(
-        self, program: Program, sources: list[Source], kept: int, each: int, count: int
-    ) -> None:
-        """Sets the block of a program to the largest power of 2 that fits, up to what it was.
+    def fit(self, job: Job, *, in_memory: bool, cut: bool) -> None:
+        """Sets the block of a job to the largest power of 2 that fits, up to what it was.
 
         Args:
-            kept: bytes that all results in memory take.
-            each: bytes that a run of a block takes beside XLA's account: a chunk on its way to a file.
+            in_memory: all results are held in memory. cut: chunks are handed on one by one.
 
         Raises:
             ValueError: not even one run at a time fits; with the least limit that would do.
         """
+        program, sources, count = job.program, list(job.found.sources), job.found.count
+
+        def kept(block: int) -> int:
+            chunk = COPIES * job.chunk(block) if cut else 0
+            return job.kept_bytes * (chunk + (count if in_memory else 0))
+
         while True:
             devices = program.devices(count)
-            need = _account(program, sources, devices) + each * program.block * devices
-            fixed = self.used() + kept + MARGIN
-            least = max(fixed + need, self.peak())
-            if least <= self.limit:
+            need = _account(program, sources, devices)
+            fixed = self.used() + MARGIN
+            if max(fixed + kept(program.block) + need, self.peak()) <= self.limit:
                 return
-            per_run = need / program.block
-            fitting = int((self.limit - fixed) / per_run)
-            if program.block == 1 or fitting < 1:
-                one = max(fixed + need // program.block, self.peak())
+            per_run = need / program.block + (kept(2) - kept(1))
+            room = self.limit - fixed - kept(1)
+            if program.block == 1 or room < per_run:
+                one = need // program.block
+                least = max(fixed + kept(1) + one, self.peak())
                 raise ValueError(
                     f"{program.plan.model.name}: {shown(self.limit)} of memory do not suffice. The least "
-                    f"that would do is {shown(1.05 * one)}: {shown(kept)} for what is kept of "
-                    f"{count:,} runs, {shown(fixed - kept)} for the compiled program and around it, "
-                    f"{shown(one - fixed)} for each run at work. Keep less of a run, or pass out= to "
-                    "keep it in files."
+                    f"that would do is {shown(1.05 * least)}: {shown(kept(1))} for what is kept, "
+                    f"{shown(least - kept(1) - one)} for the compiled program and around it, {shown(one)} "
+                    "for one run at a time. Keep less of a run, or pass out= to keep it in files."
                 )
-            program.block = min(program.block // 2, 1 << (fitting.bit_length() - 1))
+            program.block = min(program.block // 2, 1 << (int(room / per_run).bit_length() - 1))
 
 
 def _account(program: Program, sources: list[Source], devices: int) -> int:
@@ -112,8 +120,6 @@ def _account(program: Program, sources: list[Source], devices: int) -> int:
 
 
 def _rows(program: Program) -> Any:
-    import numpy as np
-
     return np.zeros(program.block, int)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -59,7 +60,7 @@ def columns(values: Any) -> dict[str, np.ndarray]:
     """A column (n,) for each number that was kept of a run; arrays have the runs first."""
     found: dict[str, np.ndarray] = {}
     for one in kept(values, 0):
-        flat = one.array.reshape(len(one.array), -1)
+        flat = one.array.reshape(len(one.array), math.prod(one.array.shape[1:]))
         places = np.ndindex(one.array.shape[1:])
         names = (
             [_places.labelled(one.name, i) for i in places] if one.array.ndim > 1 else [one.name]

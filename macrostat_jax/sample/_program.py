@@ -91,7 +91,7 @@ class Program:
 
     def devices(self, count: int) -> int:
         """Over how many devices `count` runs are spread."""
-        if jax.config.jax_default_device is not None:  # the user has chosen one
+        if _compile.setting("jax_default_device") is not None:  # the user has chosen one
             return 1
         return max(1, min(len(jax.local_devices()), math.ceil(count / self.block)))
 
@@ -108,7 +108,7 @@ class Program:
         rows = np.zeros(self.block, int)
         kept = Compiled(self.plan, self.keep)
         with jax.enable_x64(self.x64):
-            return jax.eval_shape(functools.partial(_run, kept), self.inputs(sources, rows))
+            return _run.eval_shape(kept, self.inputs(sources, rows))
 
     @functools.cached_property
     def _packed(self) -> tuple[str, bytes]:
@@ -127,7 +127,9 @@ def versions() -> dict[str, str]:
 
 def _taken(source: Source, rows: np.ndarray) -> Any:
     array = source.take(rows)
-    return array if source.impl is None else jax.random.wrap_key_data(array, impl=source.impl)
+    if source.impl is None:
+        return array
+    return jax.random.wrap_key_data(jnp.asarray(array), impl=source.impl)
 
 
 @functools.partial(jax.jit, static_argnums=0)

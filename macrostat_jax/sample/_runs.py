@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -62,7 +64,7 @@ class Runs:
     origin: Any
     labels: dict[str, Source]
 
-    @property
+    @functools.cached_property
     def named(self) -> dict[str, Source]:
         """Input -> source: `params.tax_rate`, `scenario.government_demand`, ..."""
         paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(self.form)]
@@ -75,7 +77,7 @@ class Runs:
         for key, field in self.plan.model.Params.fields.items():
             source = self.named[f"params.{key}"]
             if source.size:
-                flat = source.take(rows).reshape(len(rows), -1)
+                flat = source.take(rows).reshape(len(rows), math.prod(field.shape))
                 found |= dict(zip(_places.elements(key, field), flat.T, strict=True))
         return found | {name: source.take(rows) for name, source in self.labels.items()}
 

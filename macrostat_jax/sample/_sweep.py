@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import math
+import os
 from collections.abc import Callable, Collection
+from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
-
 from .._model import Model
-from .._progress import progress as _progress
-from .._simulate import float_dtype
-from . import _chunks, _memory
-from ._found import Sweep
-from ._program import Program, bytes_of, place, whole
-from ._runs import Runs, Source, runs
+from . import _engine, _files, _memory
+from ._job import Job, as_before, gathered, here, reporting, stored
+from ._runs import runs
+
+Report = Callable[[_engine.Status], Any]
 
 
 def sweep(
@@ -25,15 +22,19 @@ def sweep(
     *,
     keep: Callable[[Any], Any] | Collection[str] | None = None,
     base: Any = None,
+    out: str | os.PathLike | None = None,
+    executor: Any = None,
     chunk: int | None = None,
     block: int | None = None,
     memory: int | str | None = None,
+    files: str | None = None,
+    retries: int = 2,
     shocks: dict[str, Any] | None = None,
     initial: Any = None,
     periods: int | None = None,
     key: Any = None,
-    progress: bool = False,
-) -> Sweep:
+    progress: bool | Report = False,
+) -> Any:
     """Runs a model at many points, a chunk at a time, and keeps of each run what you ask for.
 
     Args:
@@ -44,27 +45,46 @@ def sweep(
         base: the parameters that a design does not sample; default: the model's.
         keep: a function of the path of one run, a `State` of shapes (T, *shape), to arrays or a pytree of
             them. It is compiled with the simulation, once per function object: define it once and
-            reuse it. Names of variables keep their whole paths; None keeps all paths, which takes
-            T * n numbers for each variable.
-        chunk: how many runs are finished at a time.
+            reuse it. `Outcomes` makes the usual ones. Names of variables keep their whole paths; None
+            keeps all paths, which takes T * n numbers for each variable.
+        out: a folder for the results: one file for each chunk, written at once or not at all. A sweep
+            that was stopped goes on where it was when it is called again. Without it, results are
+            held in memory.
+        executor: where chunks are computed: a `concurrent.futures` executor, or a client of Dask
+            (`sample.cluster`). Default: here. Other processes need `model` and `keep` to be importable
+            there, or cloudpickle, and see `out` under the same name.
+        chunk: how many runs are finished at a time, in one file. Default: some 64 chunks.
         block: how many runs of a chunk are simulated at once, on each device; all blocks share one
             compiled program. Default: what suits the device, within `CHUNK_BYTES` of paths, and at
-            most a chunk. Results are the same to the last bit for all chunks that are multiples of
-            a block, and within a few units in the last place for others.
-        memory: how much the sweep may add to the memory of the process, programs and results included:
-            `"2GB"`. Blocks are made smaller until XLA's own account of them fits.
-        progress: show a bar on standard error.
+            most a chunk. Where XLA computes with one thread, results are the same to the last bit for
+            any number and order of workers and for all chunks that are multiples of a block; for
+            others they agree to some units in the last place.
+        memory: how much the sweep may add to the memory of the process, and of every worker, programs and
+            results included: `"2GB"`. Blocks are made smaller until XLA's own account of them fits.
+        files: `"parquet"` or `"zarr"`; default: Parquet for up to 256 numbers a run, Zarr for more and
+            for paths.
+        retries: how often a chunk that failed is tried again, before it is recorded as failed and the
+            sweep goes on without it.
+        progress: show a bar on standard error; or a function that is called with a `Status` after every
+            chunk.
 
     Returns:
-        A `Sweep` in the order of the points, in the dtype that `simulate` would have.
+        A `Sweep` in the order of the points, in the dtype that `simulate` would have; with `out`, a
+        `StoredSweep`, as `sample.open(out)` gives. Chunks that failed are warned of and listed there.
 
     Raises:
-        ValueError: nothing has a batch axis, a chunk or block below 1, a memory limit that cannot be met
-            (with the least that would do); and what `simulate` and `Design.params` raise. Runs without
-            a solution, or that diverge, are no error: they are NaN or infinite, and `Sweep.finite`
-            marks them.
+        ValueError: nothing has a batch axis; a chunk or block below 1; a memory limit that cannot be met
+            (with the least that would do); a folder with results of another sweep (with what
+            differs); and what `simulate` and `Design.params` raise. OSError: no room for results.
+            RuntimeError: the executor broke down, or, without `out`, a chunk failed. Runs without a
+            solution, or that diverge, are no error: they are NaN or infinite, and marked as not
+            `finite`.
     """
-    account = None if memory is None else _memory.Account(_memory.in_bytes(memory))
+    limit = None if memory is None else _memory.Account(_memory.in_bytes(memory))
+    submit = None if executor is None else _engine.executor_of(executor)
+    folder = None if out is None else Path(out).absolute()
+    if files not in (None, *_files.ENDINGS):
+        raise ValueError(f"files is one of {', '.join(_files.ENDINGS)}, not {files!r}.")
     found = runs(
         model,
         params,
@@ -75,42 +95,14 @@ def sweep(
         key=key,
         base=base,
     )
-    program, own = _program(found, keep, chunk, block)
-    if account is not None:
-        sources = list(found.sources)
-        kept = bytes_of(program.shapes(sources)) // program.block * found.count
-        account.fit(program, sources, kept, 0, found.count)
-    arrays: list[np.ndarray] = []
-    form: Any = None
-    with _progress(found.count, f"Sweep of {model.name}", show=progress) as advance:
-        for start, stop, taken in program.blocks(0, found.count, own):
-            parts, form = jax.tree.flatten(taken)
-            arrays = arrays or [whole(part, program.axis, found.count) for part in parts]
-            for target, part in zip(arrays, parts, strict=True):
-                place(target, part, program.axis, start, stop)
-            advance(stop - start)
-    labels = {n: source.take(np.arange(found.count)) for n, source in found.labels.items()}
-    values = form.unflatten(arrays)
-    return Sweep(model, found.params(), values, program.axis, labels, program.block)
-
-
-def _program(
-    found: Runs, keep: Any, chunk: int | None, block: int | None
-) -> tuple[Program, dict[int, Source]]:
-    """The program of a sweep, and the inputs of which chunks are cut."""
-    plan = found.plan
-    if keep is not None and not callable(keep):
-        if isinstance(keep, str):
-            raise TypeError(f"keep takes several names, ({keep!r},), not one string.")
-        State = plan.model.State
-        plan, keep = plan._replace(recorded=tuple(sorted({State.key_of(n) for n in keep}))), None
-    dtype = float_dtype([source.array for source in found.sources])
-    fields = plan.model.State.fields
-    numbers = sum(math.prod(fields[k].shape) for k in plan.recorded or fields)
-    size = _chunks.block_size(found.count, plan.periods * numbers * dtype.itemsize, chunk, block)
-    outer = {
-        i: s for i, s in enumerate(found.sources) if s.size and s.stride * s.size >= found.count
-    }
-    shared = {i: s for i, s in enumerate(found.sources) if i not in outer}
-    x64 = bool(jax.config.jax_enable_x64)
-    return Program(plan, keep, found.form, shared, size, x64), outer
+    if folder is not None and chunk is None and block is None:
+        chunk, block = as_before(folder)
+    job = Job(found, keep, chunk, block)
+    if limit is not None:
+        limit.fit(job, in_memory=folder is None, cut=folder is not None or submit is not None)
+    with reporting(model, found.count, progress) as report:
+        if folder is not None:
+            return stored(job, folder, files, submit, retries, report)
+        if submit is not None:
+            return gathered(job, submit, retries, report)
+        return here(job, report)
