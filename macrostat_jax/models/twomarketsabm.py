@@ -367,7 +367,13 @@ def step(
     # Households look for better work, and firms employ those who are there.
     value = params.job_choice_intensity * prior.working_share * wage / jnp.mean(wage)
     employer, work = _moved(
-        prior.employer, value, params.job_search, 1 - noise.chance, noise.work_visit, relaxation
+        prior.employer,
+        value,
+        params.job_search,
+        1 - noise.chance,
+        noise.work_visit,
+        params.job_choice_intensity,
+        relaxation,
     )
     workforce = _by_firm(prior.skill, work, firms, params.job_choice_intensity)
     wanted = smooth.safe_divide(labour_demand, workforce, 1.0)
@@ -391,7 +397,13 @@ def step(
     # Households look for a better shop, and firms serve who comes.
     value = params.shop_choice_intensity * (prior.served_share - price / price_level)
     shop, custom = _moved(
-        prior.shop, value, params.shop_search, noise.chance, noise.shop_visit, relaxation
+        prior.shop,
+        value,
+        params.shop_search,
+        noise.chance,
+        noise.shop_visit,
+        params.shop_choice_intensity,
+        relaxation,
     )
     budget = (
         params.propensity_to_consume_income * disposable_income
@@ -454,25 +466,33 @@ Places = list[tuple[Any, Any]]
 
 
 def _moved(
-    stays: Any, value: Any, search: Any, chance: Any, visit: Any, relaxation: Exact
+    stays: Any,
+    value: Any,
+    search: Any,
+    chance: Any,
+    visit: Any,
+    intensity: Any,
+    relaxation: Exact,
 ) -> tuple[Any, Places]:
     """Who goes to the firm passed by, with the probability search / (1 + exp(value - value there)):
     the firms afterwards, and where households count in the period."""
-    passed = _passed(jnp.arange(len(value), dtype=value.dtype), visit, len(stays))
+    firms = len(value)
+    step = jnp.minimum((visit * firms).astype(jnp.int32), firms - 1)
+    numbers = jnp.arange(len(stays), dtype=jnp.int32) + step
+    passed = jax.lax.rem(numbers, jnp.full_like(numbers, firms)).astype(stays.dtype)
     # Exponentials of the firms' values, not of the many more households' differences.
-    weight = jnp.exp(value - jnp.max(value))
-    there, here = _passed(weight, visit, len(stays)), _at(weight, stays)
+    weight = _settled(jnp.exp(value - jnp.max(value)), intensity)
+    there, here = _passed(weight, step, len(stays), intensity), _at(weight, stays)
     moves = relaxation.bernoulli(chance, search * smooth.safe_divide(there, there + here, 0.5))
     firm = jnp.where(moves > 0.5, passed, stays)
     return firm, [(firm, 1)] if relaxation == EXACT else [(stays, 1 - moves), (passed, moves)]
 
 
-def _passed(values: Any, visit: Any, households: int) -> Any:
-    """What household h sees of the firm h + k (modulo the firms) for a uniform k: without a gather."""
+def _passed(values: Any, step: Any, households: int, intensity: Any) -> Any:
+    """What household h sees of the firm h + step (modulo the firms): without a gather."""
     firms = len(values)
-    start = jnp.minimum((visit * firms).astype(jnp.int32), firms - 1)
-    turned = jax.lax.dynamic_slice(jnp.concatenate([values, values]), (start,), (firms,))
-    return jnp.tile(turned, -(-households // firms))[:households]
+    turned = jax.lax.dynamic_slice(jnp.concatenate([values, values]), (step,), (firms,))
+    return jnp.tile(_settled(turned, intensity), -(-households // firms))[:households]
 
 
 def _by_firm(values: Any, places: Places, firms: int, intensity: Any) -> Any:
@@ -491,7 +511,9 @@ def _at_firm(values: Any, places: Places, intensity: Any) -> Any:
 
 
 def _at(values: Any, firm: Any) -> Any:
-    return values.at[firm.astype(jnp.int32)].get(mode="promise_in_bounds")
+    return values.at[firm.astype(jnp.int32)].get(
+        mode="promise_in_bounds", wrap_negative_indices=False
+    )
 
 
 def _settled(values: Any, intensity: Any) -> Any:

@@ -322,7 +322,7 @@ def test_in_the_long_run_customers_are_as_the_logit_of_their_shops_value():
                 jax.random.uniform(k, s)
                 for k, s in zip(jax.random.split(key), ((100,), ()), strict=True)
             )
-            firm = twomarketsabm._moved(firm, value, 0.5, chance, visit, EXACT)[0]
+            firm = twomarketsabm._moved(firm, value, 0.5, chance, visit, 1.0, EXACT)[0]
             return firm, jnp.bincount(firm.astype(int), length=4) / 100
 
         return jax.lax.scan(move, jnp.zeros(100), jax.random.split(key, months))[1]
