@@ -5,6 +5,7 @@ from ._compile import cache_directory as cache_directory
 from ._compile import count_compilations as count_compilations
 from ._constraints import AddingUp as AddingUp
 from ._model import Model as Model
+from ._packed import Packed as Packed
 from ._record import NET_WORTH as NET_WORTH
 from ._record import Axis as Axis
 from ._record import Field as Field

@@ -125,7 +125,7 @@ class Model(Generic[P, X, S]):
         """The default parameters, with `values` in place of some of them.
 
         Values are numbers (which fill a vector or matrix), or arrays of the declared shape, or with a
-        batch axis before it.
+        batch axis before it; of a `Packed` parameter also the pytree.
 
         Raises:
             KeyError: an unknown name. ValueError: a wrong shape, a value that is not finite or lies
@@ -134,6 +134,8 @@ class Model(Generic[P, X, S]):
         given = {self.Params.key_of(name): value for name, value in values.items()}
         for key, value in list(given.items()):
             field = self.Params.fields[key]
+            if field.packed is not None:
+                given[key] = value = field.packed.pack(value)
             if isinstance(value, list | tuple):
                 given[key] = value = np.asarray(value, float)
             _check_value(self, field, value)

@@ -83,6 +83,8 @@ class Field:
     unlimited: bool = False
     draw: Callable[..., Any] | None = None
     distribution: str = ""
+    packed: Any = None
+    """Of the weights of a pytree: what packs and unpacks them (`Packed`)."""
 
     @property
     def shape(self) -> tuple[int, ...]:

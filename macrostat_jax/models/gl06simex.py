@@ -59,11 +59,20 @@ def initial_state(params: Params, scenario: Scenario) -> State:
 
 def step(prior: State, params: Params, scenario: Scenario) -> State:
     """One period, in the order in which the payments are decided."""
-    expected_disposable_income = prior.disposable_income
-    consumption = (
-        params.propensity_to_consume_income * expected_disposable_income
+    return period(prior, params, scenario, consumption_demand(prior, params))
+
+
+def consumption_demand(prior: State, params: Params) -> Scalar:
+    """What households plan to spend, out of the income that they expect and of their money."""
+    return (
+        params.propensity_to_consume_income * prior.disposable_income
         + params.propensity_to_consume_savings * prior.household_money_stock
     )
+
+
+def period(prior: State, params: Params, scenario: Scenario, consumption: Scalar) -> State:
+    """What follows from that, for whatever households plan to spend."""
+    expected_disposable_income = prior.disposable_income
     government_spending = scenario.government_demand
     national_income = consumption + government_spending
     labour = national_income / scenario.wage_rate
