@@ -88,7 +88,7 @@ def multi_start(
     Args:
         problem: a `Problem`.
         starts: how many; a `Design` over the problem's free parameters; or the solver's coordinates,
-            (n, k). A number of them is spread over the priors, or over the bounds where there are none.
+            (n, k). A number of them is spread over the priors, or evenly between the bounds.
         method: `"lm"` (Levenberg-Marquardt) or `"dogleg"`, for least squares; `"bfgs"`, `"lbfgs"` or
             `"adam"`, which know the objective alone.
         objective: `"cost"`, half the sum of squared residuals; or `"posterior"`, minus the log of the
@@ -217,7 +217,7 @@ def _solution(search: _Search, cost: Callable[[Any], Any], u: Any, length: Any) 
     """Where a solver ends, after how many steps, whether it stopped by itself; its last step length."""
     import optimistix as optx
 
-    at = {"rtol": search.tolerance, "atol": search.tolerance}
+    at: Any = {"rtol": search.tolerance, "atol": search.tolerance}
     more: Any = {"max_steps": search.steps, "throw": False}
     if search.method in ("lm", "dogleg"):
         kind = optx.LevenbergMarquardt if search.method == "lm" else optx.Dogleg

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import jax
 import numpy as np
 
 from ..sample import Design, unit_points
@@ -25,6 +26,8 @@ OUTCOMES = (
 )
 """What `MultiStart.status` counts: its numbers are places in this tuple."""
 BEST, HIGHER, SATURATED, UNFINISHED, NOT_FINITE = range(5)
+EDGE = 1e-6
+"""Starts keep this share of the range away from its ends, at which a solver has no slope."""
 FLAT = 1e-4
 """A value is at a saturated bound where the solver's coordinates move it this much less than usual."""
 
@@ -53,14 +56,28 @@ def _of_design(problem: Any, design: Design) -> np.ndarray:
             "The starts' design must be over the problem's free parameters. "
             f"The design has {', '.join(design.names)}; the problem has {', '.join(problem.names)}."
         )
-    rows = [dict(zip(design.names, row, strict=True)) for row in design.points]
-    return np.stack([np.asarray(problem.unconstrain(row), float) for row in rows])
+    order = [design.names.index(name) for name in problem.names]
+    return np.asarray(problem.unconstrain(design.points[:, order]), float)
 
 
 def _spread(problem: Any, count: int, design: str, seed: int) -> np.ndarray:
     unit = unit_points(design, len(problem.start), count, seed)
-    unit = np.clip(unit, 1e-6, 1 - 1e-6)
-    return np.log(unit / (1 - unit))
+    # Evenly over what lies between two bounds; a logistic distribution where there are fewer.
+    unit = np.clip(unit, EDGE, 1 - EDGE)
+    u = np.log(unit / (1 - unit))
+    # A prior says where to look, except in a group that adds up, whose values depend on each other.
+    alone = set(problem.bijection.alone.tolist())
+    informed = [i for i, n in enumerate(problem.names) if n in problem.priors and i in alone]
+    if informed:
+        low, high = problem.bounds
+        values = np.array(jax.vmap(problem.values)(u))
+        for i in informed:
+            found = problem.priors[problem.names[i]].quantile(unit[:, i], (low[i], high[i]))
+            values[:, i] = np.clip(
+                found, np.nextafter(low[i], high[i]), np.nextafter(high[i], low[i])
+            )
+        u[:, informed] = np.asarray(problem.unconstrain(values))[:, informed]
+    return u
 
 
 class Basin(NamedTuple):
@@ -146,8 +163,6 @@ class MultiStart:
     @functools.cached_property
     def start_values(self) -> np.ndarray:
         """The parameters at the starts, (n, d)."""
-        import jax
-
         return np.asarray(jax.vmap(self.problem.values)(self.starts))
 
     @functools.cached_property

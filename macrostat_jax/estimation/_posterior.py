@@ -1,0 +1,268 @@
+"""Draws from a posterior, in the parameters' own units, and what there is to say against them."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from .. import _compile
+from ._libraries import library, usual_promotion
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+    from matplotlib.figure import Figure
+
+LARGEST_RHAT = 1.01
+"""Vehtari, Gelman, Simpson, Carpenter and Bürkner (2021), Bayesian Analysis 16, 667-718."""
+LEAST_ESS = 100
+"""Effective draws for each chain, of the same source."""
+LARGEST_K = 0.7
+"""Vehtari, Simpson, Gelman, Yao and Gabry (2024), Journal of Machine Learning Research 25(72)."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Posterior:
+    """Draws of a problem's free parameters: `print` them, draw them with `plot`.
+
+    Attributes:
+        problem, method: what was sampled, and how.
+        u: in the solver's coordinates, (chains, draws, k).
+        values: the parameters, (chains, draws, d), in the order of `names`.
+        log_density: in the coordinates u, up to a constant, (chains, draws).
+        divergent: draws on the way to which a trajectory diverged, (chains, draws) of bool.
+        acceptance: the share of acceptance of each step, (chains, draws).
+        steps: gradients (for a random walk: densities) that each took, (chains, draws).
+        finite: draws of which the whole path of the model is finite, (chains, draws) of bool. The others are
+            kept like all.
+        step_size: of each chain, (chains,).
+        warmup: how many steps came before.
+        elbo: of a variational fit: the evidence lower bound after each step, up to a constant.
+        pareto_k: of a variational fit: the tail index of the ratio of posterior and fit at the draws; above
+            0.7 they are no substitute for it.
+        normal: of a variational fit: its mean (k,) and covariance (k, k) in the solver's coordinates.
+    """
+
+    problem: Any
+    method: str
+    u: np.ndarray
+    values: np.ndarray
+    log_density: np.ndarray
+    divergent: np.ndarray
+    acceptance: np.ndarray
+    steps: np.ndarray
+    finite: np.ndarray
+    step_size: np.ndarray | None = None
+    warmup: int = 0
+    elbo: np.ndarray | None = None
+    pareto_k: float | None = None
+    normal: tuple[np.ndarray, np.ndarray] | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.problem.names)
+
+    @property
+    def chains(self) -> int:
+        return self.values.shape[0]
+
+    def __len__(self) -> int:
+        """How many draws there are, of all chains."""
+        return self.values.shape[0] * self.values.shape[1]
+
+    @property
+    def flat(self) -> np.ndarray:
+        """The draws of all chains, one after the other, (n, d)."""
+        return self.values.reshape(len(self), -1)
+
+    @property
+    def flat_u(self) -> np.ndarray:
+        """The same in the solver's coordinates, (n, k)."""
+        return self.u.reshape(len(self), -1)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """The draws of one parameter, (chains, draws)."""
+        if name not in self.names:
+            raise KeyError(f"{name!r} is not one of {', '.join(self.names)}.")
+        return self.values[..., self.names.index(name)]
+
+    @property
+    def mean(self) -> np.ndarray:
+        """(d,)"""
+        return self.flat.mean(axis=0)
+
+    @property
+    def sd(self) -> np.ndarray:
+        """(d,)"""
+        return self.flat.std(axis=0, ddof=1)
+
+    @property
+    def covariance(self) -> np.ndarray:
+        """(d, d)"""
+        return np.atleast_2d(np.cov(self.flat.T))
+
+    def quantile(self, shares: float | Sequence[float]) -> np.ndarray:
+        """(d,), or one row for each share."""
+        return np.quantile(self.flat, shares, axis=0)
+
+    @functools.cached_property
+    def rhat(self) -> np.ndarray:
+        """(d,): how much the chains disagree; 1 if not at all. By ranks, NaN for a single chain."""
+        return self._diagnosed[0] if self.chains > 1 else np.full(len(self.names), np.nan)
+
+    @functools.cached_property
+    def ess(self) -> np.ndarray:
+        """(d,): how many independent draws would tell the middle of the distribution as well."""
+        return self._diagnosed[1]
+
+    @functools.cached_property
+    def ess_tail(self) -> np.ndarray:
+        """(d,): the same for its 5 % and 95 % quantiles."""
+        return self._diagnosed[2]
+
+    @property
+    def mean_error(self) -> np.ndarray:
+        """The Monte-Carlo standard error of the mean, (d,)."""
+        return self.sd / np.sqrt(self.ess)
+
+    @functools.cached_property
+    def _diagnosed(self) -> tuple[np.ndarray, ...]:
+        library("blackjax", "The diagnosis of draws")
+        with usual_promotion():
+            found = _compile.call(_diagnosis, None, self.values)
+        return tuple(np.asarray(one) for one in found)
+
+    @property
+    def complaints(self) -> tuple[str, ...]:
+        """What speaks against these draws, each as a sentence; none if nothing does."""
+        found = []
+        worst = int(np.nanargmax(self.rhat)) if np.isfinite(self.rhat).any() else -1
+        if worst >= 0 and not self.rhat[worst] <= LARGEST_RHAT:
+            found.append(
+                f"The chains disagree: R-hat is {self.rhat[worst]:.3f} for {self.names[worst]}. Draw more, "
+                "or look for several modes."
+            )
+        if self.elbo is None and (least := np.nanmin(self.ess)) < LEAST_ESS * self.chains:
+            found.append(
+                f"{self.names[int(np.nanargmin(self.ess))]} has {least:.0f} effective draws: fewer than "
+                f"{LEAST_ESS} for each chain."
+            )
+        if count := int(self.divergent.sum()):
+            found.append(
+                f"{count:,} of {len(self):,} trajectories diverged: raise acceptance, or narrow the priors."
+            )
+        if self.pareto_k is not None and not self.pareto_k <= LARGEST_K:
+            found.append(
+                f"The fit is no substitute for the posterior: the tail index of their ratio is "
+                f"{self.pareto_k:.2f}, above {LARGEST_K}."
+            )
+        if count := int((~self.finite).sum()):
+            found.append(f"{count:,} of {len(self):,} draws have a path that is not finite.")
+        return tuple(found)
+
+    def sentence(self) -> str:
+        """The outcome in words."""
+        text = f"{self.problem.model.name}: {len(self):,} draws by {self.method}"
+        if self.chains > 1:
+            text += f" in {self.chains} chains"
+        if self.elbo is None:
+            text += f" after {self.warmup:,} steps of warm-up each"
+        return " ".join([f"{text}.", *(self.complaints or ("Nothing speaks against them.",))])
+
+    def table(self) -> pd.DataFrame:
+        """A row per parameter: mean, sd, quantiles, R-hat and effective draws."""
+        import pandas as pd
+
+        columns = {"mean": self.mean, "sd": self.sd}
+        shares = (0.05, 0.5, 0.95)
+        columns |= {f"{100 * s:g}%": q for s, q in zip(shares, self.quantile(shares), strict=True)}
+        if self.elbo is None:
+            columns |= {"R-hat": self.rhat, "ESS": self.ess, "ESS tail": self.ess_tail}
+        return pd.DataFrame(columns, index=list(self.names)).rename_axis("parameter")
+
+    def __str__(self) -> str:
+        def shown(name: str) -> Any:
+            if name == "R-hat":
+                return "{:.3f}".format
+            return "{:,.0f}".format if name.startswith("ESS") else "{:.5g}".format
+
+        table = self.table()
+        rows = table.rename_axis(None).to_string(formatters={n: shown(n) for n in table.columns})
+        return f"{self.sentence()}\n\n{rows}"
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row per draw, indexed by chain and draw; a column per parameter."""
+        import pandas as pd
+
+        index = pd.MultiIndex.from_product(
+            [range(self.chains), range(self.values.shape[1])], names=["chain", "draw"]
+        )
+        return pd.DataFrame(self.flat, index=index, columns=list(self.names))
+
+    def to_xarray(self) -> xr.Dataset:
+        """A variable per parameter, over chain and draw."""
+        return self._dataset({name: self[name] for name in self.names})
+
+    def _dataset(self, variables: dict[str, np.ndarray]) -> xr.Dataset:
+        import xarray as xr
+
+        dims = ("chain", "draw")
+        coords = {d: np.arange(n) for d, n in zip(dims, self.values.shape[:2], strict=True)}
+        about = {
+            "inference_library": "blackjax",
+            "model": self.problem.model.name,
+            "method": self.method,
+        }
+        return xr.Dataset({k: (dims, v) for k, v in variables.items()}, coords, about)
+
+    def to_arviz(self) -> Any:
+        """What ArviZ reads: its `InferenceData`, or from its version 1 on xarray's `DataTree`.
+
+        Raises:
+            ImportError: without ArviZ.
+        """
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # its version 0.23 announces version 1
+            arviz = library("arviz", "to_arviz")
+        groups = {
+            "posterior": self.to_xarray(),
+            "sample_stats": self._dataset(
+                {
+                    "lp": self.log_density,
+                    "diverging": self.divergent,
+                    "acceptance_rate": self.acceptance,
+                    "n_steps": self.steps,
+                }
+            ),
+        }
+        if hasattr(arviz, "InferenceData"):
+            return arviz.InferenceData(**groups)
+        import xarray as xr
+
+        return xr.DataTree.from_dict(groups)
+
+    def plot(self, names: Sequence[str] | None = None) -> Figure:
+        """Densities with their priors on the left, traces of the chains on the right."""
+        from ..plot import _posterior
+
+        return _posterior.posterior(self, names)
+
+    def plot_pairs(self, names: Sequence[str] | None = None) -> Figure:
+        """Every parameter against every other: what the data tell only jointly."""
+        from ..plot import _posterior
+
+        return _posterior.pairs(self, names)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _diagnosis(_: None, values: Any) -> Any:
+    """Compiled as one program: by itself each of these is some hundred small ones."""
+    import blackjax
+
+    return tuple(f(values) for f in (blackjax.rhat, blackjax.ess_bulk, blackjax.ess_tail))
