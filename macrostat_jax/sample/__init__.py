@@ -7,6 +7,7 @@ print(found.values.shape, found.to_pandas().corr())
 
 from ._chunks import chunk_size as chunk_size
 from ._chunks import in_chunks as in_chunks
+from ._cluster import cluster as cluster
 from ._cross import Cross as Cross
 from ._cross import cross as cross
 from ._designs import KINDS as KINDS
@@ -20,6 +21,8 @@ from ._designs import sobol as sobol
 from ._designs import unit_points as unit_points
 from ._engine import Status as Status
 from ._found import Sweep as Sweep
+from ._outcomes import Outcomes as Outcomes
+from ._priors import from_priors as from_priors
 from ._stored import StoredSweep as StoredSweep
 from ._stored import open as open
 from ._sweep import sweep as sweep

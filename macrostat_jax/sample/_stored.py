@@ -93,7 +93,7 @@ class StoredSweep:
     def finite(self) -> np.ndarray:
         """Which of the finished runs, in their order, have only finite values."""
         if self.design["files"] == "zarr":
-            parts = [_files.paths(self._folder.file(i), ()) for i in self._there()]
+            parts = [_files.paths(self._folder.file(i), ("finite",)) for i in self._there()]
             return np.concatenate([part["finite"].to_numpy() for part in parts])
         return self.to_pandas(["finite"])["finite"].to_numpy()
 
