@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from .. import _compile
-from ._identifiability import Identifiability, identifiability
-from ._problem import Problem, placed, prior_density
-from ._solvers import STEPS, Ended, Task, _value_jacobian, _value_rows, check, solve
+from ._identifiability import Identifiability
+from ._outcome import EXACT, judge
+from ._problem import Problem, _residuals, placed
+from ._solvers import STEPS, Ended, Task, check, solve
 from ._statistics import SeriesFit, series_fits
 
 if TYPE_CHECKING:
@@ -24,13 +24,6 @@ if TYPE_CHECKING:
     from ._profile import Profile
     from ._starts import MultiStart
 
-NEAR = 0.01
-"""A fit is at the optimum if the step that a quadratic model would still take is below this many standard
-errors: what it would change is lost in the uncertainty of the estimates."""
-EXACT = 1e-8
-"""Residuals below this share of the data's spread are rounding: the data are met exactly."""
-AT_BOUND = 1e-6
-"""A value is at a bound when it is nearer than this share of the room between its bounds."""
 ROUNDS = 25
 """The most rounds in which unknown measurement errors are estimated from the residuals."""
 
@@ -299,7 +292,15 @@ def fit(
             u = many.best_u
         task = Task(problem, with_priors, method, steps or STEPS[method], float(tolerance))
         ended, scales, spent = _rounds(task, u, options)
-        return _judged(task, ended, scales, spent, many)
+        found = judge(task, ended, scales, spent[0])
+        sigmas = _estimated(problem, scales, ended.u)
+        likelihood = float(problem.log_likelihood(ended.u))
+        series = series_fits(problem, ended.u)
+    return Fit(
+        problem, method, with_priors, ended.u, found.values, found.success, found.sentence, found.cost,
+        likelihood, found.residuals, found.jacobian, found.identifiability, found.uncertainty, sigmas,
+        series, found.at_bound, *spent, many,
+    )  # fmt: skip
 
 
 def _from_many(problem: Problem, method: str, starts: Any, seed: int) -> MultiStart:
@@ -337,8 +338,6 @@ def _rounds(
 def _deviations(problem: Problem, u: np.ndarray) -> np.ndarray:
     """The root mean squared error of each series."""
     ones = np.ones(len(problem.series))
-    from ._problem import _residuals
-
     found = np.asarray(_compile.call(_residuals, problem, u, problem.inputs, ones))
     ends = np.cumsum([one.size for one in problem.series])
     parts = np.split(found[: ends[-1]], ends[:-1])
@@ -350,159 +349,9 @@ def _params_at(problem: Problem, values: Any) -> Any:
     return problem.model.constrain(placed(problem, problem.inputs, values).params)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _prior_shape(problem: Problem, values: Any) -> Any:
-    """The gradient of the log prior density, (k,), and its second derivatives, (k,): it is a sum."""
-    slope = jax.grad(lambda x: prior_density(problem, x))
-    return slope(values), jax.jvp(slope, (values,), (jnp.ones_like(values),))[1]
-
-
-def _judged(task: Task, ended: Ended, scales: np.ndarray, spent: tuple[int, int], many: Any) -> Fit:
-    """Is it an optimum, and what do the data say there?"""
-    problem, inputs = task.problem, task.problem.inputs
-    values = np.asarray(problem.values(ended.u)) if ended.values is None else ended.values
-    bare = task._replace(priors=False)
-    found = np.asarray(_compile.call(_value_rows, bare, values, inputs, scales))
-    jacobian = np.asarray(_compile.call(_value_jacobian, bare, values, inputs, scales))
-    finite = bool(np.isfinite(found).all() and np.isfinite(jacobian).all())
-    cost = float(found @ found) / 2
-    r, j = (found, jacobian) if finite else (np.zeros_like(found), np.zeros_like(jacobian))
-    held, sums, at_bound = _bounds_reached(problem, values)
-    about: dict[str, Any] = {
-        "scales": _sizes(problem, values), "at_bound": held, "reached_sums": sums,
-    }  # fmt: skip
-    known = identifiability(j, r, values, problem.names, variance=_variance(task), **about)
-    gradient, posterior = j.T @ r, known
-    if task.priors and problem.priors:
-        slope, curvature = (np.asarray(x) for x in _compile.call(_prior_shape, problem, values))
-        gradient = gradient - slope
-        more = np.diag(np.sqrt(np.maximum(-curvature, 0.0)))
-        posterior = identifiability(
-            np.vstack([j, more]), np.append(r, np.zeros(len(more))), values, problem.names,
-            variance=1.0, **about,
-        )  # fmt: skip
-    exact = _is_exact(problem, found, scales)
-    success, outcome = _outcome(
-        problem, ended, spent[0], values, gradient, posterior, held, finite, exact
-    )
-    sigmas = dict(zip([one.label for one in problem.series], scales.tolist(), strict=True))
-    return Fit(
-        problem, task.method, task.priors, ended.u, values, success, outcome, cost,
-        float(problem.log_likelihood(ended.u)), found, jacobian, known, posterior,
-        _estimated(problem, scales, ended.u) if finite else sigmas,
-        series_fits(problem, ended.u), at_bound, *spent, many,
-    )  # fmt: skip
-
-
 def _estimated(problem: Problem, scales: np.ndarray, u: np.ndarray) -> dict[str, float]:
     found = _deviations(problem, u) if problem.series else scales
     return {
         one.label: float(found[i] if one.sigma is None else scales[i])
         for i, one in enumerate(problem.series)
     }
-
-
-def _variance(task: Task) -> float | None:
-    """Of the residuals: 1 where their scales are their standard deviations, None to be estimated."""
-    problem = task.problem
-    free = all(one.sigma is None for one in problem.series) and problem.series
-    if free and not problem.moments and not (task.priors and problem.priors):
-        return None
-    return 1.0
-
-
-def _sizes(problem: Problem, values: np.ndarray) -> np.ndarray:
-    """A large change of each parameter."""
-    low, high = problem.bounds
-    return np.where(np.isfinite(high - low), high - low, np.maximum(np.abs(values), 1.0))
-
-
-def _bounds_reached(
-    problem: Problem, values: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """Which parameters are at a bound (k,), the sums at a limit (j, k), and the names of both."""
-    low, high = problem.bounds
-    room = np.where(np.isfinite(high - low), high - low, problem.bijection.scale)
-    held = (values - low <= AT_BOUND * room) | (high - values <= AT_BOUND * room)
-    sums, names = [], [n for n, h in zip(problem.names, held, strict=True) if h]
-    totals = [float(total) for total in problem._totals(problem.inputs)]
-    for name, group, total in zip(problem.derived, problem.bijection.groups, totals, strict=True):
-        rest = total - values[list(group.members)].sum()
-        room = group.high - group.low if np.isfinite(group.high - group.low) else 1.0
-        if min(rest - group.low, group.high - rest) <= AT_BOUND * room:
-            row = np.zeros(len(values))
-            row[list(group.members)] = 1.0
-            sums.append(row)
-            names.append(name)
-    return held, np.array(sums).reshape(-1, len(values)), tuple(names)
-
-
-def _is_exact(problem: Problem, residuals: np.ndarray, scales: np.ndarray) -> bool:
-    """Are all residuals rounding, measured by the spread of the data?"""
-    ends = np.cumsum([one.size for one in problem.series], dtype=int)
-    parts = np.split(residuals, ends)
-    ratios = [
-        np.sqrt(np.mean(part**2)) * scale / one.spread
-        for part, scale, one in zip(parts, scales, problem.series, strict=False)
-    ]
-    rest = parts[-1] if len(ends) else residuals
-    return all(r <= EXACT for r in ratios) and bool((np.abs(rest) <= EXACT).all())
-
-
-def _outcome(
-    problem: Problem, ended: Ended, steps: int, values: np.ndarray, gradient: np.ndarray,
-    known: Identifiability, held: np.ndarray, finite: bool, exact: bool,
-) -> tuple[bool, str]:  # fmt: skip
-    """Success, and the outcome as a sentence."""
-    after = f"after {steps} step{'s' if steps != 1 else ''}"
-    if not finite:
-        return (
-            False,
-            f"Failed {after}: the run or its derivatives are not finite at the last point.",
-        )
-    inward = _leads_in(problem, values, gradient, held) & (not exact)
-    if inward.any():
-        names = ", ".join(n for n, one in zip(problem.names, inward, strict=True) if one)
-        return False, (
-            f"Stuck {after} at a saturated bound of {names}: the cost falls away from it, where the search "
-            "has no slope left. Start elsewhere, from many starts, or use method='bounded'."
-        )
-    left = _remaining(known, gradient, held)
-    text = f"Converged {after}"
-    if exact:
-        text += ": the data are met exactly"
-    elif not left <= NEAR:
-        return False, (
-            f"Not at an optimum {after} ({ended.why}): the next step would still move the parameters by "
-            f"{left:.2g} standard errors."
-        )
-    elif not ended.stopped:
-        text += f": {ended.why}, and is within {NEAR:g} standard errors of the optimum"
-    text += "."
-    names = [n for n, one in zip(problem.names, held, strict=True) if one]
-    if names:
-        text += f" At a bound: {', '.join(names)}; the data would go further."
-    if known.unidentified:
-        text += " The data do not identify all parameters."
-    return True, text
-
-
-def _leads_in(
-    problem: Problem, values: np.ndarray, gradient: np.ndarray, held: np.ndarray
-) -> np.ndarray:
-    """Parameters at a bound whose cost falls as they leave it, by more than rounding."""
-    low, high = problem.bounds
-    at_low = held & (values - low <= high - values)
-    slope = np.where(at_low, -gradient, gradient)
-    size = np.abs(gradient).max(initial=0.0)
-    return held & (slope > 1e-6 * size) & (size > 0)
-
-
-def _remaining(known: Identifiability, gradient: np.ndarray, held: np.ndarray) -> float:
-    """How far the step of the quadratic model would go, in standard errors of its own direction."""
-    free = np.flatnonzero(~held)
-    if not len(free) or not known.variance > 0:
-        return 0.0
-    cov = known.covariance[np.ix_(free, free)]
-    square = gradient[free] @ cov @ gradient[free]
-    return float(np.sqrt(max(square, 0.0)) / known.variance)

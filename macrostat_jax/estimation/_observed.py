@@ -307,39 +307,43 @@ def _known(model: Model, name: str) -> bool:
 
 
 def _places(model: Model, name: str) -> list[tuple[str, tuple[str, tuple[int, ...]]]]:
-    """`"x"`, `"x[1]"` or `"X.1"` as (label, (field, element)); all elements of a field with a shape."""
+    """`"x"`, `"x[1]"` or `"X.Farms"` as (label, (field, element)); all elements of a field with a shape.
+
+    Brackets hold positions, counted from 0, or labels; what follows the dot are labels, as tables have them.
+    """
     base, bracket, element = name.partition("[")
     if bracket:
         key = model.State.key_of(base)
-        return [(f"{key}[{element}", (key, _element(model.State.fields[key], element.rstrip("]"))))]
+        return [(name, (key, _element(model.State.fields[key], element.rstrip("]").split(","))))]
     try:
         key = model.State.key_of(name)
     except KeyError:
-        base, dot, slot = name.rpartition(".")
-        if not dot:
+        base, *slots = name.split(".")
+        if not slots:
             raise
         key = model.State.key_of(base)
-        return [(name, (key, _element(model.State.fields[key], slot)))]
+        return [(name, (key, _element(model.State.fields[key], slots, by_label=True)))]
     field = model.State.fields[key]
     if not field.shape:
         return [(name, (key, ()))]
-    elements = [",".join(map(str, at)) for at in np.ndindex(*field.shape)]
-    return [(f"{key}[{at}]", (key, _element(field, at))) for at in elements]
+    return [
+        (f"{key}[{','.join(map(str, at))}]", (key, tuple(at))) for at in np.ndindex(*field.shape)
+    ]
 
 
-def _element(field: Field, text: str) -> tuple[int, ...]:
-    """`"2"`, `"Farms"` or `"0,1"` as positions."""
-    parts = [part.strip() for part in text.split(",")]
-    if len(parts) != len(field.axes):
-        raise KeyError(f"{field.key!r} has the shape {field.shape}: {text!r} is no element of it.")
+def _element(field: Field, slots: Sequence[str], *, by_label: bool = False) -> tuple[int, ...]:
+    """The position that one slot of each axis makes: a label may be a number itself."""
+    if len(slots) != len(field.axes):
+        raise KeyError(f"{field.key!r} has the shape {field.shape}: {slots} is no element of it.")
     found = []
-    for part, axis in zip(parts, field.axes, strict=True):
-        if part in axis.labels:
-            found.append(axis.labels.index(part))
-        elif part.isdigit() and int(part) < axis.size:
-            found.append(int(part))
-        else:
+    for slot, axis in zip(slots, field.axes, strict=True):
+        part = slot.strip()
+        numbers = {str(i): i for i in range(axis.size)}
+        labels = {label: i for i, label in enumerate(axis.slots)}
+        known = numbers | labels if by_label else labels | numbers
+        if part not in known:
             raise KeyError(f"{field.key!r} has no element {part!r}: {', '.join(axis.slots)}.")
+        found.append(known[part])
     return tuple(found)
 
 

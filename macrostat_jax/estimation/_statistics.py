@@ -72,7 +72,7 @@ def series_fits(problem: Problem, u: np.ndarray) -> tuple[SeriesFit, ...]:
                 float(error.mean()),
                 r2,
                 _autocorrelation(error, one.rows, one.spread),
-            )  # fmt: skip
+            )
         )
     return tuple(found)
 
