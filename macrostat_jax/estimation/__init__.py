@@ -1,5 +1,11 @@
 """Fitting parameters to data, and how well the data identify them."""
 
+from ._bands import Bands as Bands
+from ._bands import Response as Response
+from ._bands import Rest as Rest
+from ._bands import bands as bands
+from ._coverage import Coverage as Coverage
+from ._coverage import simulation_based_calibration as simulation_based_calibration
 from ._data import read_data as read_data
 from ._fit import Fit as Fit
 from ._fit import fit as fit

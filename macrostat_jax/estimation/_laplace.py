@@ -15,7 +15,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import _compile
-from ._libraries import usual_promotion
 from ._multistart import multi_start
 
 LEAST_CURVATURE = 1e-4
@@ -50,14 +49,14 @@ def laplace(problem: Any, start: Any = None, seed: int = 0) -> Laplace:
     Raises:
         ValueError: coordinates of the wrong shape, or a log density that is nowhere finite.
     """
-    found = multi_start(problem, _begin(problem, start, seed), method="bfgs", objective="posterior")
-    mode = found.best_u
-    with usual_promotion():
-        hessian = np.asarray(_compile.call(_hessian, problem, mode))
+    begin = _begin(problem, start, seed)
+    with jax.enable_x64(True):
+        found = multi_start(problem, begin, method="bfgs", objective="posterior")
+        hessian = np.asarray(_compile.call(_hessian, problem, found.best_u))
     if not np.isfinite(hessian).all():
-        hessian = np.eye(len(mode))
+        hessian = np.eye(len(hessian))
     scales = 1 / np.sqrt(np.maximum(np.diag(hessian), LEAST_CURVATURE))
-    return Laplace(mode, _root(hessian), scales, -found.best_cost)
+    return Laplace(found.best_u, root(hessian, np), scales, -found.best_cost)
 
 
 def _begin(problem: Any, start: Any, seed: int) -> np.ndarray:
@@ -84,17 +83,21 @@ def _hessian(problem: Any, u: Any) -> Any:
     return jax.jacfwd(jax.jacfwd(lambda x: -problem.log_density(x)))(u)
 
 
-def _root(hessian: np.ndarray) -> np.ndarray:
-    """A square root of the inverse, with the directions of little curvature limited."""
-    values, vectors = np.linalg.eigh((hessian + hessian.T) / 2)
-    return vectors / np.sqrt(np.maximum(values, LEAST_CURVATURE))
+def root(hessian: Any, numpy: Any) -> Any:
+    """A square root of the inverse, with the directions of little curvature limited.
+
+    Args:
+        numpy: the module that computes, NumPy or jax.numpy.
+    """
+    values, vectors = numpy.linalg.eigh((hessian + hessian.T) / 2)
+    return vectors / numpy.sqrt(numpy.maximum(values, LEAST_CURVATURE))
 
 
-def whitened(problem: Any, mode: Any, factor: Any) -> Any:
+def whitened(log_density: Any, mode: Any, factor: Any) -> Any:
     """z -> log density at u = mode + factor z, -inf where it is not finite. Traced code."""
 
     def density(z: Any) -> Any:
-        found = problem.log_density(mode + jnp.sum(factor * z, axis=1))
+        found = log_density(mode + factor @ z)
         return jnp.where(jnp.isfinite(found), found, -jnp.inf)
 
     return density

@@ -107,7 +107,8 @@ def multi_start(
         progress: show a bar on standard error.
 
     Returns:
-        A `MultiStart`: the cost, values and outcome of every start, and what they found.
+        A `MultiStart`: the cost, values and outcome of every start, and what they found. Computed in
+        float64 whatever JAX's default is.
 
     Raises:
         ValueError: an unknown method or objective, or one with the other; starts of the wrong shape or
@@ -115,13 +116,14 @@ def multi_start(
     """
     _check(method, objective, steps, tolerance=tolerance, same=same, rate=rate)
     most = STEPS[method] if steps is None else int(steps)
-    first = draw_starts(problem, starts, design, seed)
     rounds = math.ceil(most / ROUND.get(method, most))
     search = _Search(problem, method, objective, float(tolerance), most // rounds, float(rate))
-    size = chunk_size(len(first), _start_bytes(problem), chunk)
-    if chunk is None and jax.default_backend() == "cpu":
-        size = min(size, AT_ONCE)
-    ends = _ends(search, first, size, rounds, progress)
+    with jax.enable_x64(True):
+        first = draw_starts(problem, starts, design, seed)
+        size = chunk_size(len(first), _start_bytes(problem), chunk)
+        if chunk is None and jax.default_backend() == "cpu":
+            size = min(size, AT_ONCE)
+        ends = _ends(search, first, size, rounds, progress)
     return judge(problem, method, objective, first, ends, same)
 
 

@@ -134,7 +134,7 @@ class Posterior:
     @functools.cached_property
     def _diagnosed(self) -> tuple[np.ndarray, ...]:
         library("blackjax", "The diagnosis of draws")
-        with usual_promotion():
+        with jax.enable_x64(True), usual_promotion():
             found = _compile.call(_diagnosis, None, self.values)
         return tuple(np.asarray(one) for one in found)
 

@@ -26,16 +26,15 @@ DISPERSION = 2.0
 PATHS_AT_ONCE = 64
 
 
-class _Chains(NamedTuple):
-    """What the program of the chains is specialised to."""
+class Sampler(NamedTuple):
+    """What a chain does, as a program is specialised to it; the options of `sample_posterior`."""
 
-    problem: Any
     method: str
     draws: int
     warmup: int
     thin: int
-    dense: bool
-    acceptance: float
+    dense: bool = False
+    acceptance: float = 0.8
 
 
 class Drawn(NamedTuple):
@@ -84,6 +83,8 @@ def sample_posterior(
     Returns:
         A `Posterior`: the draws in the parameters' own units, with what there is to say against them.
 
+    Computes in float64 whatever JAX's default is.
+
     Raises:
         ValueError: an unknown method, a number out of its range, or a density that is nowhere finite.
         ImportError: without the extra `calibration`.
@@ -94,14 +95,13 @@ def sample_posterior(
     if not 0 < acceptance < 1:
         raise ValueError(f"acceptance is a share between 0 and 1, not {acceptance!r}.")
     library("blackjax", "sample_posterior")
-    around = laplace(problem, start, seed)
-    plan = _Chains(problem, method, int(draws), int(warmup), int(thin), dense, float(acceptance))
-    mode = jnp.asarray(around.mode)
-    first, second = jax.random.split(jax.random.key(seed))
-    begin = DISPERSION * jax.random.normal(first, (chains, len(mode)), mode.dtype)
-    with usual_promotion():
+    sampler = Sampler(method, int(draws), int(warmup), int(thin), dense, float(acceptance))
+    with jax.enable_x64(True), usual_promotion():
+        around = laplace(problem, start, seed)
+        first, second = jax.random.split(jax.random.key(seed))
+        begin = DISPERSION * jax.random.normal(first, (chains, len(around.mode)))
         drawn, size = _compile.call(
-            _sample, plan, jax.random.split(second, chains), begin, mode, around.factor
+            _sample, (problem, sampler), jax.random.split(second, chains), begin, *around[:2]
         )
     drawn = Drawn(*(np.asarray(one) for one in drawn))
     return Posterior(problem, method, *drawn, step_size=np.asarray(size), warmup=warmup)
@@ -114,43 +114,50 @@ def check_counts(**counts: Any) -> None:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _sample(plan: _Chains, keys: Any, begin: Any, mode: Any, factor: Any) -> Any:
+def _sample(plan: tuple[Any, Sampler], keys: Any, begin: Any, mode: Any, factor: Any) -> Any:
+    problem, sampler = plan
+    density = whitened(problem.log_density, mode, factor)
+    (z, *facts), size = jax.vmap(lambda key, z: chain(sampler, density, key, z))(keys, begin)
+    return _drawn(problem, mode + z @ factor.T, *facts), size
+
+
+def chain(sampler: Sampler, density: Any, key: Any, begin: Any) -> tuple[Any, Any]:
+    """One chain as traced code.
+
+    Returns:
+        Its draws (draws, k), their log densities, whether they diverged, their acceptance and their steps,
+        each (draws,); and the step size.
+    """
     import blackjax
 
-    density = whitened(plan.problem, mode, factor)
-    more: Any = {"num_integration_steps": LEAPFROGS} if plan.method == "hmc" else {}
-    tuned = blackjax.window_adaptation(
-        blackjax.hmc if plan.method == "hmc" else blackjax.nuts,
+    more: Any = {"num_integration_steps": LEAPFROGS} if sampler.method == "hmc" else {}
+    tuned: Any = blackjax.window_adaptation(
+        blackjax.hmc if sampler.method == "hmc" else blackjax.nuts,
         density,
-        is_mass_matrix_diagonal=not plan.dense,
-        target_acceptance_rate=plan.acceptance,
+        is_mass_matrix_diagonal=not sampler.dense,
+        target_acceptance_rate=sampler.acceptance,
         adaptation_info_fn=lambda *_: None,
         **more,
     )
+    first, second = jax.random.split(key)
+    (state, found), _ = tuned.run(first, _nearest(density, begin), sampler.warmup)
+    kernel: Any
+    if sampler.method in ("nuts", "hmc"):
+        kernel, root = getattr(blackjax, sampler.method)(density, **found), None
+        size = found["step_size"]
+    else:
+        root = _matrix_root(found["inverse_mass_matrix"])
+        kernel, size = _simple(sampler.method, lambda w: density(root @ w), len(begin))
+        state = kernel.init(jnp.linalg.solve(root, state.position))
 
-    def chain(key: Any, z: Any) -> Any:
-        first, second = jax.random.split(key)
-        (state, found), _ = tuned.run(first, _nearest(density, z), plan.warmup)
-        kernel: Any
-        if plan.method in ("nuts", "hmc"):
-            kernel, root = getattr(blackjax, plan.method)(density, **found), None
-            size = found["step_size"]
-        else:
-            root = _matrix_root(found["inverse_mass_matrix"])
-            kernel, size = _simple(plan.method, lambda w: density(root @ w), len(z))
-            state = kernel.init(jnp.linalg.solve(root, state.position))
+    def kept(state: Any, key: Any) -> Any:
+        keys = jax.random.split(key, sampler.thin)
+        state, infos = jax.lax.scan(lambda s, k: kernel.step(k, s), state, keys)
+        place = state.position if root is None else root @ state.position
+        return state, (place, state.logdensity, *_facts(infos))
 
-        def kept(state: Any, key: Any) -> Any:
-            keys = jax.random.split(key, plan.thin)
-            state, infos = jax.lax.scan(lambda s, k: kernel.step(k, s), state, keys)
-            place = state.position if root is None else root @ state.position
-            return state, (place, state.logdensity, *_facts(infos))
-
-        _, out = jax.lax.scan(kept, state, jax.random.split(second, plan.draws))
-        return out, size
-
-    (z, *facts), size = jax.vmap(chain)(keys, begin)
-    return _drawn(plan.problem, mode + z @ factor.T, *facts), size
+    _, out = jax.lax.scan(kept, state, jax.random.split(second, sampler.draws))
+    return out, size
 
 
 def _nearest(density: Any, z: Any) -> Any:

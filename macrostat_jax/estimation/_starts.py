@@ -80,6 +80,23 @@ def _spread(problem: Any, count: int, design: str, seed: int) -> np.ndarray:
     return u
 
 
+def prior_draws(problem: Any, count: int, seed: int) -> np.ndarray:
+    """The solver's coordinates (count, k) of independent draws from the priors.
+
+    Raises:
+        ValueError: a parameter without a prior that has no finite bounds, or is in a group that adds up.
+    """
+    low, high = problem.bounds
+    for i, name in enumerate(problem.names):
+        if name not in problem.priors and not np.isfinite(high[i] - low[i]):
+            raise ValueError(
+                f"{name!r} has no prior, and no finite bounds within which it is uniform: give it one."
+            )
+    if problem.bijection.groups:
+        raise ValueError("Draws from the priors of parameters that add up are not supported.")
+    return _spread(problem, count, "random", seed)
+
+
 class Basin(NamedTuple):
     """Starts that ended at one cost.
 
@@ -163,7 +180,8 @@ class MultiStart:
     @functools.cached_property
     def start_values(self) -> np.ndarray:
         """The parameters at the starts, (n, d)."""
-        return np.asarray(jax.vmap(self.problem.values)(self.starts))
+        with jax.enable_x64(True):
+            return np.asarray(jax.vmap(self.problem.values)(self.starts))
 
     @functools.cached_property
     def basins(self) -> tuple[Basin, ...]:

@@ -71,11 +71,11 @@ def variational(
         raise ValueError(f"rate must be a finite number above 0, not {rate!r}.")
     for name in ("blackjax", "optax"):
         library(name, "variational")
-    around = laplace(problem, start, seed)
-    factor = np.diag(around.scales) if family == "meanfield" else around.factor
     plan = _Fit(problem, family, int(draws), int(steps), int(samples), float(rate))
-    with usual_promotion():
-        found = _compile.call(_fit, plan, jax.random.key(seed), jnp.asarray(around.mode), factor)
+    with jax.enable_x64(True), usual_promotion():
+        around = laplace(problem, start, seed)
+        factor = np.diag(around.scales) if family == "meanfield" else around.factor
+        found = _compile.call(_fit, plan, jax.random.key(seed), around.mode, factor)
     u, values, log_density, finite, mean, root, bound, k = (np.asarray(x) for x in found)
     ones = np.ones((1, draws))
     return Posterior(
@@ -86,7 +86,7 @@ def variational(
 
 @functools.partial(jax.jit, static_argnums=0)
 def _fit(plan: _Fit, key: Any, mode: Any, factor: Any) -> Any:
-    density = whitened(plan.problem, mode, factor)
+    density = whitened(plan.problem.log_density, mode, factor)
     first, second = jax.random.split(key)
     mean, root, bound = _nearest(plan, density, first, jnp.zeros_like(mode))
     noise = jax.random.normal(second, (plan.draws, len(mode)), mode.dtype)
