@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ._clash import clash
-from ._commands import sensitivity
+from ._commands import sensitivity, sweep
 
 EXAMPLES = """examples:
   macrostat list
@@ -24,6 +24,7 @@ EXAMPLES = """examples:
   macrostat check GL06SIMEX --plot report/
   macrostat diagnose GL06INSOUT --plot ladders.png
   macrostat sensitivity GL06PC --of national_income --around 0.2 --plot indices.png
+  macrostat sweep GL06PC --n 65536 --bounds tax_rate=0.1:0.3 --keep national_income --out sweep/
 
 Every command computes in float64. Names are the model's own (tax_rate) or the public ones (TaxRate).
 Compiled programs are kept on disk between runs (MACROSTAT_CACHE=off to switch that off)."""
@@ -134,6 +135,11 @@ def _parser() -> argparse.ArgumentParser:
     one = command("sensitivity", sensitivity.run, text)
     _model_options(one)
     sensitivity.add(one)
+
+    text = "Run a model at many points, on this machine or a cluster; resume where it stopped."
+    one = command("sweep", sweep.run, text)
+    _model_options(one)
+    sweep.add(one)
     return parser
 
 

@@ -53,20 +53,24 @@ def whole_number(what: str, value: Any) -> int:
 
 
 def in_chunks(
-    run: Callable[[np.ndarray], Any], count: int, size: int
+    run: Callable[[np.ndarray], Any], count: int, size: int, *, ahead: bool = True
 ) -> Iterator[tuple[int, int, Any]]:
     """Yields `(start, stop, run(rows))` for `count` rows, `size` of them at a time.
 
     `rows` are always `size` indices, so that one compiled program serves: the last chunk repeats its
-    last row, whose copies the caller drops. One chunk runs ahead of the one that is yielded.
+    last row, whose copies the caller drops. One chunk runs ahead of the one that is yielded, unless
+    `ahead` says no.
     """
-    ahead: tuple[int, int, Any] | None = None
+    before: tuple[int, int, Any] | None = None
     for start in range(0, count, size):
         stop = min(start + size, count)
         rows = np.minimum(np.arange(start, start + size), count - 1)
-        found = run(rows)
-        if ahead is not None:
-            yield ahead
-        ahead = start, stop, found
-    if ahead is not None:
-        yield ahead
+        found = start, stop, run(rows)
+        if not ahead:
+            yield found
+            continue
+        if before is not None:
+            yield before
+        before = found
+    if before is not None:
+        yield before

@@ -36,19 +36,21 @@ class Folder:
         self.files: str = manifest["design"]["files"]
 
     @classmethod
-    def begin(cls, path: Path, design: Mapping[str, Any]) -> Folder:
+    def begin(
+        cls, path: Path, design: Mapping[str, Any], columns: Mapping[str, list[str]]
+    ) -> Folder:
         """The folder of a sweep of this design, which is made or resumed.
 
         Raises:
             ValueError: it holds results of another design, with the differences by name; or of unknown
                 origin.
         """
-        design = json.loads(json.dumps(design))  # as a file gives it back
         manifest = {
             "format": FORMAT,
             "what": "sweep of macrostat_jax",
             "digest": hashlib.sha256(json.dumps(design, sort_keys=True).encode()).hexdigest(),
             "design": design,
+            "columns": dict(columns),
         }
         found = read_manifest(path)
         results = sorted(path.glob("chunk_*"))
@@ -163,7 +165,9 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
     file = path / MANIFEST
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        known = content["format"] == FORMAT and content["digest"] and content["design"]["runs"]
+        known = content["format"] == FORMAT
+        if known:
+            Folder(path, content)
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:

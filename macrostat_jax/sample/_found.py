@@ -16,6 +16,7 @@ from . import _named, _places
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
+    from matplotlib.figure import Figure
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -85,13 +86,22 @@ class Sweep:
         runs = np.arange(len(self))
         return _named.dataset(self.values, self.axis, about, runs, self.finite)
 
-    def statistics(self) -> pd.DataFrame | xr.Dataset:
+    def statistics(self) -> Any:
         """Mean, standard deviation, extremes and quantiles over the runs that are finite.
 
         Returns:
-            A row per number that was kept, with how many runs count and how many diverged; for whole
-            paths, a dataset with the dimension `statistic`.
+            A DataFrame with a row per number that was kept, with how many runs count and how many
+            diverged; for whole paths, a dataset with the dimension `statistic`.
         """
         if self.axis == 1:
             return _named.statistics_dataset(self.to_xarray())
         return _named.statistics_table(_named.columns(self.values), self.finite)
+
+    def plot(self) -> Figure:
+        """What was kept against each parameter that varies; of whole paths, bands over time."""
+        from ..plot import _sweep
+
+        if self.axis == 1:
+            return _sweep.bands(self.statistics(), title=self.model.name)
+        about, kept = list(self._about()), list(_named.columns(self.values))
+        return _sweep.clouds(self.to_pandas(), about, kept, title=self.model.name)

@@ -21,8 +21,8 @@ from ._runs import Runs
 
 def identity(
     program: Program, found: Runs, shapes: Any, chunk: int, files: str, given: Any
-) -> dict[str, Any]:
-    """The design of a sweep as its manifest has it.
+) -> tuple[dict[str, Any], dict[str, list[str]]]:
+    """The design of a sweep as its manifest has it, and the columns that follow from it.
 
     Args:
         shapes: of what is kept of a block. given: the `keep` that the user gave.
@@ -37,7 +37,6 @@ def identity(
     else:
         names = [one.name for one in _named.kept(shapes, program.axis)]
     _named.check_names(names, about)
-    dtypes = {str(x.dtype) for x in jax.tree.leaves(shapes)}
     design = {
         "runs": found.count,
         "chunk": chunk,
@@ -56,11 +55,8 @@ def identity(
         "points": dict(found.origin),
         "inputs": found.identity(),
         "keep": _described(given),
-        "about": about,
-        "kept": names,
-        "dtypes": sorted(dtypes),
     }
-    return json.loads(json.dumps(design, default=_plain))
+    return json.loads(json.dumps(design, default=_plain)), {"about": about, "kept": names}
 
 
 def _described(keep: Any) -> Any:

@@ -98,15 +98,11 @@ def here(job: Job, tell: Tell) -> Sweep:
     """In this process, into memory."""
     program, count = job.program, job.found.count
     clock = _engine.Clock(count, 0, 0)
-    arrays: list[np.ndarray] = []
-    form: Any = None
-    for start, stop, taken in program.blocks(0, count, job.own):
-        parts, form = jax.tree.flatten(taken)
-        arrays = arrays or [whole(part, program.axis, count) for part in parts]
-        for target, part in zip(arrays, parts, strict=True):
-            place(target, part, program.axis, start, stop)
-        tell(clock.take(Receipt(0, stop - start, 0, 0.0)))
-    return job.result(form.unflatten(arrays))
+
+    def tell_of(runs: int) -> None:
+        tell(clock.take(Receipt(0, runs, 0, 0.0)))
+
+    return job.result(program.gather(0, count, job.own, tell_of))
 
 
 def gathered(job: Job, executor: Executor, retries: int, tell: Tell) -> Sweep:
@@ -138,8 +134,8 @@ def stored(
     program = job.program
     files = files or _files.kind_of(job.shapes, program.axis)
     _files.needs(files)
-    design = identity(program, job.found, job.shapes, job.chunk(), files, job.keep)
-    folder = Folder.begin(path, design)
+    design, columns = identity(program, job.found, job.shapes, job.chunk(), files, job.keep)
+    folder = Folder.begin(path, design, columns)
     folder.clear_abandoned()
     before = [receipt for i in range(folder.chunks) if (receipt := finished(folder, i)) is not None]
     there = {receipt.number for receipt in before}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 UNITS |= {f"{unit}i": 1024**power for power, unit in enumerate("kmgt", 1)}
 IN_FLIGHT = 2
-"""One block runs ahead of the one whose results are taken."""
+"""One block is computed while the results of the one before it are taken."""
 COPIES = 3
 """A chunk on its way to a file is in memory as arrays, as a table, and as the file's content."""
 MARGIN = 16 << 20

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -49,7 +50,8 @@ class Outcomes:
         object.__setattr__(self, "names", names)
 
     def __call__(self, path: Any) -> dict[str, Any]:
-        return {name: _taken(path, *_split(name)) for name in self.names}
+        # A plain dict would come back in alphabetical order.
+        return OrderedDict((name, _taken(path, *_split(name))) for name in self.names)
 
 
 def _split(name: str) -> tuple[str, str]:

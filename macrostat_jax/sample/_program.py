@@ -6,7 +6,8 @@ import dataclasses
 import functools
 import importlib.metadata
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -59,13 +60,35 @@ class Program:
 
     def __call__(self, start: int, stop: int, own: Mapping[int, Source]) -> Any:
         """What is kept of runs start to stop - 1, as NumPy arrays with the runs on `axis`."""
+        return self.gather(start, stop, own, lambda runs: None)
+
+    def gather(
+        self, start: int, stop: int, own: Mapping[int, Source], tell: Callable[[int], Any]
+    ) -> Any:
+        """The same; `tell(runs)` is called when a block of so many is there.
+
+        A thread of its own puts a block where it belongs while the next one is computed: on a CPU, that
+        takes as long as computing it where a sweep keeps all paths.
+        """
         arrays: list[np.ndarray] = []
         form: Any = None
-        for first, last, found in self.blocks(start, stop, own):
-            parts, form = jax.tree.flatten(found)
-            arrays = arrays or [whole(part, self.axis, stop - start) for part in parts]
-            for target, part in zip(arrays, parts, strict=True):
-                place(target, part, self.axis, first - start, last - start)
+        copied: tuple[int, Future] | None = None
+        with ThreadPoolExecutor(1) as copier:
+            for first, last, found in self.blocks(start, stop, own):
+                parts, form = jax.tree.flatten(found)
+                arrays = arrays or [whole(part, self.axis, stop - start) for part in parts]
+                if copied is not None:
+                    copied[1].result()
+                    tell(copied[0])
+                task = copier.submit(_placed, arrays, parts, self.axis, first - start, last - start)
+                copied = last - first, task
+                del (
+                    found,
+                    parts,
+                )  # or three blocks would be in memory while the next one is computed
+            if copied is not None:
+                copied[1].result()
+                tell(copied[0])
         return form.unflatten(arrays)
 
     def blocks(
@@ -81,7 +104,7 @@ class Program:
                 inputs = self.inputs(sources, rows + start)
                 return _compile.call(_run, kept, spread(inputs, self.plan, devices))
 
-        for a, b, found in in_chunks(run, stop - start, self.block * devices):
+        for a, b, found in in_chunks(run, stop - start, self.block * devices, ahead=False):
             yield start + a, start + b, found
 
     def inputs(self, sources: list[Source], rows: np.ndarray) -> Inputs:
@@ -180,6 +203,11 @@ def place(target: np.ndarray, part: Any, axis: int, start: int, stop: int) -> No
     """Puts runs start to stop - 1 where they belong; what `part` holds beyond them is padding."""
     at = (slice(None),) * axis
     target[*at, start:stop] = np.asarray(part)[*at, : stop - start]
+
+
+def _placed(targets: list[np.ndarray], parts: list[Any], axis: int, start: int, stop: int) -> None:
+    for target, part in zip(targets, parts, strict=True):
+        place(target, part, axis, start, stop)
 
 
 def bytes_of(shapes: Any) -> int:

@@ -15,6 +15,7 @@ from ._folder import Folder
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
+    from matplotlib.figure import Figure
 
 
 class StoredSweep:
@@ -23,6 +24,7 @@ class StoredSweep:
     Attributes:
         folder: where they are.
         design: what the manifest says of the sweep: model, versions, design, inputs, what is kept, ...
+        columns: `about`, what tells runs apart, and `kept`: names.
         chunks: how many there are in all.
         finished: those whose files are there: chunk -> what its file says (runs, diverged, seconds, ...).
         failed: those that kept failing: chunk -> start, stop, error, attempts.
@@ -33,6 +35,7 @@ class StoredSweep:
         self._folder = folder
         self.folder = folder.path
         self.design: dict[str, Any] = folder.manifest["design"]
+        self.columns: dict[str, list[str]] = folder.manifest["columns"]
         self.chunks = folder.chunks
         self.finished: dict[int, dict[str, Any]] = {}
         self.damaged: dict[int, str] = {}
@@ -124,7 +127,7 @@ class StoredSweep:
         import xarray as xr
 
         if self.design["files"] == "zarr":
-            names = self.design["kept"] if variables is None else list(variables)
+            names = self.columns["kept"] if variables is None else list(variables)
             parts = [_files.paths(self._folder.file(i), names) for i in self._there()]
             if not names:
                 raise ValueError("to_xarray needs at least one variable to read.")
@@ -132,18 +135,31 @@ class StoredSweep:
                 parts, "run", data_vars="minimal", coords="minimal", compat="override", join="exact"
             )
         table = self.to_pandas()
-        kept = [name for name in table if name not in self.design["about"] and name != "finite"]
+        kept = [name for name in table if name not in self.columns["about"] and name != "finite"]
         found = xr.Dataset.from_dataframe(table)
         found = found.set_coords([name for name in table if name not in kept])
         return found if variables is None else found[list(variables)]
 
-    def statistics(self) -> pd.DataFrame | xr.Dataset:
+    def statistics(self) -> Any:
         """As of `Sweep.statistics`, over the runs that are finished and finite."""
         if self.design["files"] == "zarr":
             return _named.statistics_dataset(self.to_xarray())
         table = self.to_pandas()
-        kept = {n: table[n].to_numpy() for n in table if n not in (*self.design["about"], "finite")}
+        kept = {
+            n: table[n].to_numpy() for n in table if n not in (*self.columns["about"], "finite")
+        }
         return _named.statistics_table(kept, table["finite"].to_numpy())
+
+    def plot(self) -> Figure:
+        """As of `Sweep.plot`, of the runs that are finished."""
+        from ..plot import _sweep
+
+        title = self.design["model"]["name"]
+        if self.design["files"] == "zarr":
+            return _sweep.bands(self.statistics(), title=title)
+        return _sweep.clouds(
+            self.to_pandas(), self.columns["about"], self.columns["kept"], title=title
+        )
 
     def _there(self) -> list[int]:
         if not self.finished:
