@@ -29,14 +29,13 @@ def clouds(
 
     Args:
         table: a row per run, with a column `finite`.
-        about: the columns across; the first 4 numeric ones are shown.
+        about: the columns across; the first 4 numeric ones that vary are shown.
         kept: the columns down; the first 3 are shown.
         title: the figure's title.
     """
     from matplotlib.figure import Figure
 
-    across = [name for name in about if np.issubdtype(table[name].to_numpy().dtype, np.number)]
-    across = across[:COLUMNS]
+    across = [name for name in about if _varies(table[name].to_numpy())][:COLUMNS]
     down = list(kept)[:ROWS]
     if not across or not down:
         raise ValueError("A picture of a sweep needs a parameter that varies, and a number kept.")
@@ -58,6 +57,10 @@ def clouds(
     note += f", {int((~good).sum()):,} not finite (ticks below)" if not good.all() else ""
     figure.suptitle(f"{title}: {note}" if title else note, fontsize=10)
     return figure
+
+
+def _varies(column: np.ndarray) -> bool:
+    return np.issubdtype(column.dtype, np.number) and len(column) > 1 and bool(np.ptp(column))
 
 
 def _cloud(panel: Any, x: np.ndarray, y: np.ndarray) -> None:

@@ -17,7 +17,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from .. import _compile
 from .._simulate import Inputs, Plan, trajectory
-from . import _transport
+from . import _allocator, _transport
 from ._chunks import in_chunks
 from ._runs import Source
 
@@ -73,6 +73,7 @@ class Program:
         arrays: list[np.ndarray] = []
         form: Any = None
         copied: tuple[int, Future] | None = None
+        _allocator.keep_freed_memory()
         with ThreadPoolExecutor(1) as copier:
             for first, last, found in self.blocks(start, stop, own):
                 parts, form = jax.tree.flatten(found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -167,8 +168,6 @@ def _pairs(inputs: Inputs, batched: Any) -> Iterator[tuple[Any, bool]]:
 
 def _with_scenarios(model: Model, sources: Any, found: list[Inputs], per_seed: int) -> Any:
     """Paths of scenarios, and of the shocks that they bring, one row for each scenario."""
-    if len({jax.tree.leaves(one.scenario)[0].shape[0] for one in found if one.scenario.fields}) > 1:
-        raise ValueError(f"{model.name}: the scenarios that are crossed have different horizons.")
 
     def stacked(take: Callable[[Inputs], Any]) -> Source:
         return Source(np.stack([np.asarray(take(one)) for one in found]), per_seed, len(found))
@@ -178,14 +177,17 @@ def _with_scenarios(model: Model, sources: Any, found: list[Inputs], per_seed: i
     known = {
         label: next(one.shocks[label] for one in found if label in one.shocks) for label in labels
     }
-    for name, field, array in (
-        *((k, f, getattr(found[0].scenario, k)) for k, f in model.Scenario.fields.items()),
-        *((label, fields[label], known[label]) for label in labels),
-    ):
+    named = [(key, field, "scenario") for key, field in model.Scenario.fields.items()]
+    named += [(label, field, "shocks") for label, field in fields.items()]
+    for (name, field, what), one in itertools.product(named, found):
+        group = getattr(one, what)
+        array = getattr(group, name) if what == "scenario" else group.get(name, known[name])
         if np.ndim(array) > len(field.shape) + 1:
             raise ValueError(
                 f"{model.name}: {name!r} has a batch axis; scenarios are crossed instead."
             )
+    if len({jax.tree.leaves(one.scenario)[0].shape[0] for one in found if one.scenario.fields}) > 1:
+        raise ValueError(f"{model.name}: the scenarios that are crossed have different horizons.")
 
     def shock(label: str) -> Source:
         # A scenario that does not shock a parameter multiplies it by 1, or adds 0.
