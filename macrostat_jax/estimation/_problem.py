@@ -25,7 +25,7 @@ LOG_2PI = math.log(2 * math.pi)
 
 
 class Problem:
-    """Data matched to a model's variables, and the parameters that are free to fit them.
+    """Data matched to a model's variables, and the parameters that are free to fit them::
 
         problem = estimation.Problem(
             models.GL06SIM,
