@@ -14,6 +14,8 @@ from ._identifiability import identifiability as identifiability
 from ._levenberg_marquardt import Iteration as Iteration
 from ._levenberg_marquardt import LeastSquares as LeastSquares
 from ._levenberg_marquardt import levenberg_marquardt as levenberg_marquardt
+from ._moments import MomentFit as MomentFit
+from ._moments import simulated_moments as simulated_moments
 from ._multistart import multi_start as multi_start
 from ._observed import Moments as Moments
 from ._observed import Observed as Observed

@@ -26,6 +26,8 @@ LEAST_ESS = 100
 LARGEST_K = 0.7
 """Vehtari, Simpson, Gelman, Yao and Gabry (2024), Journal of Machine Learning Research 25(72)."""
 
+LEAST_SHARE = 0.95
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Posterior:
@@ -44,8 +46,9 @@ class Posterior:
         step_size: of each chain, (chains,).
         warmup: how many steps came before.
         elbo: of a variational fit: the evidence lower bound after each step, up to a constant.
-        pareto_k: of a variational fit: the tail index of the ratio of posterior and fit at the draws; above
-            0.7 they are no substitute for it.
+        pareto_k, effective_share: of a variational fit: the tail index of the ratio of posterior and fit at
+            the draws, and which share of them would be left if they were weighted by it. With an index
+            above 0.7 and a share below 0.95 they are no substitute for the posterior.
         normal: of a variational fit: its mean (k,) and covariance (k, k) in the solver's coordinates.
     """
 
@@ -62,6 +65,7 @@ class Posterior:
     warmup: int = 0
     elbo: np.ndarray | None = None
     pareto_k: float | None = None
+    effective_share: float | None = None
     normal: tuple[np.ndarray, np.ndarray] | None = None
 
     @property
@@ -157,10 +161,12 @@ class Posterior:
             found.append(
                 f"{count:,} of {len(self):,} trajectories diverged: raise acceptance, or narrow the priors."
             )
-        if self.pareto_k is not None and not self.pareto_k <= LARGEST_K:
+        k, share = self.pareto_k, self.effective_share
+        # The index alone also finds tails that hold next to nothing.
+        if k is not None and share is not None and not (k <= LARGEST_K or share >= LEAST_SHARE):
             found.append(
-                f"The fit is no substitute for the posterior: the tail index of their ratio is "
-                f"{self.pareto_k:.2f}, above {LARGEST_K}."
+                f"The fit is no substitute for the posterior: the tail index of their ratio is {k:.2f}, above "
+                f"{LARGEST_K}, and weighting by it would leave {share:.0%} of the draws."
             )
         if count := int((~self.finite).sum()):
             found.append(f"{count:,} of {len(self):,} draws have a path that is not finite.")

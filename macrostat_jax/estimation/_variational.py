@@ -44,7 +44,7 @@ def variational(
     """Draws from the normal density, in the solver's coordinates, that is nearest to the posterior.
 
     Nearest is what has the greatest evidence lower bound: a fit within minutes of what chains would need
-    hours for, and no better than its family. `Posterior.pareto_k` says whether that will do.
+    hours for, and no better than its family. `Posterior.complaints` says whether that will do.
 
     Args:
         problem: a `Problem`.
@@ -58,7 +58,8 @@ def variational(
         start: where the search for the mode begins, as in `sample_posterior`.
 
     Returns:
-        A `Posterior` of one chain of independent draws, with `elbo`, `pareto_k` and `normal`.
+        A `Posterior` of one chain of independent draws, with `elbo`, `pareto_k`, `effective_share` and
+        `normal`. Computed in float64 whatever JAX's default is.
 
     Raises:
         ValueError: an unknown family, a number out of its range, or a density that is nowhere finite.
@@ -76,11 +77,11 @@ def variational(
         around = laplace(problem, start, seed)
         factor = np.diag(around.scales) if family == "meanfield" else around.factor
         found = _compile.call(_fit, plan, jax.random.key(seed), around.mode, factor)
-    u, values, log_density, finite, mean, root, bound, k = (np.asarray(x) for x in found)
+    u, values, log_density, finite, mean, root, bound, k, share = (np.asarray(x) for x in found)
     ones = np.ones((1, draws))
     return Posterior(
         problem, family, u[None], values[None], log_density[None], ones < 0, ones, ones.astype(int),
-        finite[None], elbo=bound, pareto_k=float(k), normal=(mean, root @ root.T),
+        finite[None], elbo=bound, pareto_k=float(k), effective_share=float(share), normal=(mean, root @ root.T),
     )  # fmt: skip
 
 
@@ -97,7 +98,7 @@ def _fit(plan: _Fit, key: Any, mode: Any, factor: Any) -> Any:
     own = -jnp.sum(noise**2, axis=1) / 2
     ratio = jnp.where(jnp.isfinite(log_density), log_density, jnp.finfo(u.dtype).min / 2) - own
     mean, root = mode + factor @ mean, factor @ root
-    return u, values, log_density, finite, mean, root, bound, _tail_index(ratio)
+    return u, values, log_density, finite, mean, root, bound, *_importance(ratio)
 
 
 def _nearest(plan: _Fit, density: Any, key: Any, origin: Any) -> tuple[Any, Any, Any]:
@@ -128,9 +129,14 @@ def _nearest(plan: _Fit, density: Any, key: Any, origin: Any) -> tuple[Any, Any,
     return state.mu, root, bound
 
 
-def _tail_index(log_ratio: Any) -> Any:
-    """Of the importance ratios; 0 where they are all alike, which has no tail to fit."""
+def _importance(log_ratio: Any) -> tuple[Any, Any]:
+    """Of the ratios of posterior and fit at the draws: the tail index, and the effective share of draws.
+
+    0 and 1 where they are all alike, which has no tail to fit.
+    """
     import blackjax.diagnostics
 
     alike = jnp.ptp(log_ratio) < 1e-6
-    return jnp.where(alike, 0.0, blackjax.diagnostics.psis_weights(log_ratio)[1])
+    index = jnp.where(alike, 0.0, blackjax.diagnostics.psis_weights(log_ratio)[1])
+    weight = jnp.exp(log_ratio - log_ratio.max())
+    return index, weight.sum() ** 2 / (weight**2).sum() / len(weight)

@@ -1,0 +1,300 @@
+"""The method of simulated moments: random models fitted to what their paths are like on average.
+
+McFadden (1989), Econometrica 57, 995-1026; Duffie and Singleton (1993), Econometrica 61, 929-952. With the
+moments m of the data, g(theta) their average over R runs of the model and a matrix W, the estimate minimises
+(g - m)' W (g - m). All parameters see the same random numbers, so that g moves with theta alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .. import _compile
+from .._simulate import run_keys, trajectory
+from ._levenberg_marquardt import LeastSquares, levenberg_marquardt
+from ._problem import _moved, placed
+from ._sampling import check_counts
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+RUNS_AT_ONCE = 256
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class MomentFit:
+    """Parameters at which simulated moments are nearest to those of the data: `print` it, `plot` it.
+
+    Attributes:
+        problem, runs: what was asked. weighting: "identity", "optimal" or "given".
+        u: the solver's coordinates, (k,). estimates: the parameters, (k,), in the order of `names`.
+        covariance: of the estimates, (k, k), by the sandwich formula, the noise of the simulation included.
+        moments, target: of the model and of the data, (j,). labels: of each.
+        spread: the covariance of the data's moments, (j, j).
+        jacobian: of the model's moments by the parameters, (j, k).
+        statistic: of the J-test, (g - m)' S^-1 (g - m) / (1 + 1/R); freedom: j - k. p_value: NaN where there
+            is no freedom, or the weighting is not the optimal one.
+        success, outcome: of the search; as a sentence.
+    """
+
+    problem: Any
+    runs: int
+    weighting: str
+    u: np.ndarray
+    estimates: np.ndarray
+    covariance: np.ndarray
+    moments: np.ndarray
+    target: np.ndarray
+    labels: tuple[str, ...]
+    spread: np.ndarray
+    jacobian: np.ndarray
+    statistic: float
+    freedom: int
+    p_value: float
+    success: bool
+    outcome: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.problem.names)
+
+    @property
+    def values(self) -> dict[str, float]:
+        return dict(zip(self.names, self.estimates.tolist(), strict=True))
+
+    @property
+    def standard_errors(self) -> dict[str, float]:
+        errors = np.sqrt(np.diag(self.covariance))
+        return dict(zip(self.names, errors.tolist(), strict=True))
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row per moment: data, model, the data's standard error, and the gap in units of it."""
+        import pandas as pd
+
+        error = np.sqrt(np.diag(self.spread))
+        columns = {"data": self.target, "model": self.moments, "standard error": error}
+        table = pd.DataFrame(columns, index=list(self.labels)).rename_axis("moment")
+        return table.assign(gap=(self.moments - self.target) / error)
+
+    def sentence(self) -> str:
+        """The outcome, and the test of the model by the moments that are over."""
+        text = f"{self.problem.model.name}: {self.outcome}"
+        if self.freedom == 0:
+            return f"{text} As many moments as parameters: nothing is left to test the model by."
+        if not np.isfinite(self.p_value):
+            return f"{text} For a test of the model use weights='optimal'."
+        verdict = "do not contradict" if self.p_value > 0.05 else "contradict"
+        return (
+            f"{text} The moments {verdict} the model: J = {self.statistic:.3g} with {self.freedom} degrees "
+            f"of freedom, p = {self.p_value:.2g}."
+        )
+
+    def __str__(self) -> str:
+        import pandas as pd
+
+        columns = {"estimate": self.values, "std. error": self.standard_errors}
+        shown: Any = {"float_format": "{:.5g}".format}
+        parts = [
+            self.sentence(),
+            pd.DataFrame(columns, index=list(self.names)).to_string(**shown),
+            self.to_pandas().rename_axis(None).to_string(**shown),
+        ]
+        return "\n\n".join(parts)
+
+    def plot(self) -> Figure:
+        """The gap of each moment in standard errors of the data."""
+        from ..plot import _moments
+
+        return _moments.moments(self)
+
+
+def simulated_moments(
+    problem: Any,
+    *,
+    runs: int = 200,
+    weights: Any = "optimal",
+    covariance: Any = None,
+    seed: int = 0,
+    steps: int = 200,
+) -> MomentFit:
+    """Fits a random model to moments of data by the moments of its simulated paths.
+
+    Args:
+        problem: a `Problem` of a random model with `moments=Moments(function of the path, target)`, and
+            without series: `Problem(model, moments=..., free=..., key=...)`. The function gives the moments
+            of one run, of which the average over runs is taken.
+        runs: R. The standard errors of the estimates are sqrt(1 + 1/R) of what they would be without the
+            simulation's noise.
+        weights: `"identity"`: the weights of the moments' declarations; `"optimal"`: the inverse of their
+            covariance; or W itself, (j, j).
+        covariance: S, of the data's moments, (j, j). Default: that of one run of the model at the estimates:
+            right where the data are as long as a run. The optimal weights are then found in two rounds.
+        seed: of the runs.
+        steps: the most residuals a search computes.
+
+    Raises:
+        TypeError: the model is not random. ValueError: no moments, or series beside them; matrices of the
+            wrong shape or not positive definite; moments that do not move with a parameter.
+    """
+    check_counts(runs=runs, steps=steps)
+    target, labels, root = _checked(problem)
+    count = len(target)
+    kind = weights if isinstance(weights, str) else "given"
+    if kind not in ("identity", "optimal", "given"):
+        raise ValueError(f"weights are 'identity', 'optimal' or a matrix, not {weights!r}.")
+    if kind == "given":
+        root = _factor("weights", weights, count)
+    known = None if covariance is None else _symmetric("covariance", covariance, count)
+    if runs <= count and known is None:
+        raise ValueError(f"The covariance of {count} moments needs more than {runs} runs.")
+    with jax.enable_x64(True):
+        keys = run_keys(seed, int(runs))
+        u, spread = np.asarray(problem.start, float), known
+        for turn in range(2 if kind == "optimal" and known is None else 1):
+            if kind == "optimal" and spread is not None:
+                root = _factor("covariance", spread, count, inverse=True)
+            found = _search(problem, u, keys, target, root, steps, first=turn == 0)
+            u = found.x
+            if known is None:
+                spread = np.atleast_2d(np.cov(_each(problem, u, keys).T))
+        assert spread is not None
+        return _judged(problem, kind, found, keys, target, labels, root, spread)
+
+
+def _checked(problem: Any) -> tuple[np.ndarray, tuple[str, ...], np.ndarray]:
+    """The target (j,), the moments' labels, and R with W = R'R of their declared weights."""
+    model = problem.model
+    if problem.inputs.key is None:
+        raise TypeError(
+            f"{model.name} runs without a key here: simulated moments are for random models. For others, fit "
+            "takes moments too."
+        )
+    if not problem.moments or problem.series:
+        raise ValueError("simulated_moments takes a Problem with moments, and without series.")
+    from scipy.linalg import block_diag
+
+    target = [np.atleast_1d(np.asarray(one.target, float)) for one in problem.moments]
+    labels = tuple(name for _, name in problem.labels)
+    if len(set(labels)) < len(labels):
+        labels = tuple(f"{group} {name}" for group, name in problem.labels)
+    return np.concatenate(target), labels, np.asarray(block_diag(*problem._roots))
+
+
+def _symmetric(what: str, given: Any, count: int) -> np.ndarray:
+    matrix = np.asarray(given, float)
+    if matrix.shape != (count, count) or not np.allclose(matrix, matrix.T):
+        raise ValueError(f"{what} is a symmetric matrix ({count}, {count}), not {matrix.shape}.")
+    return matrix
+
+
+def _factor(what: str, given: Any, count: int, inverse: bool = False) -> np.ndarray:
+    """R with R'R the matrix, or its inverse."""
+    matrix = _symmetric(what, given, count)
+    try:
+        lower = np.linalg.cholesky(matrix)
+    except np.linalg.LinAlgError:
+        raise ValueError(
+            f"{what} is not positive definite: are some moments functions of others?"
+        ) from None
+    return np.linalg.inv(lower) if inverse else lower.T
+
+
+def _search(
+    problem: Any,
+    u: np.ndarray,
+    keys: Any,
+    target: np.ndarray,
+    root: np.ndarray,
+    steps: int,
+    first: bool,
+) -> LeastSquares:
+    def residuals(x: np.ndarray) -> np.ndarray:
+        return root @ (np.asarray(_compile.call(_average, problem, x, keys)) - target)
+
+    def jacobian(x: np.ndarray) -> np.ndarray:
+        return root @ np.asarray(_compile.call(_slopes, problem, x, keys))
+
+    if first:
+        still = [n for n, one in zip(problem.names, jacobian(u).T, strict=True) if not one.any()]
+        if still:
+            raise ValueError(
+                f"{problem.model.name}: the moments do not move with {', '.join(still)} along a run. Where a "
+                "parameter works through discrete choices, fit a relaxed model (stochastic.GumbelSoftmax)."
+            )
+    return levenberg_marquardt(residuals, jacobian, u, max_nfev=steps)
+
+
+def _of_run(problem: Any, inputs: Any, key: Any) -> Any:
+    path = trajectory(problem._plan, inputs._replace(key=key))
+    found = [jnp.atleast_1d(jnp.asarray(one.of(path))) for one in problem.moments]
+    return jnp.concatenate(found)
+
+
+def _mean(problem: Any, inputs: Any, keys: Any) -> Any:
+    each = jax.lax.map(
+        lambda key: _of_run(problem, inputs, key), keys, batch_size=min(RUNS_AT_ONCE, len(keys))
+    )
+    return each.mean(axis=0)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _average(problem: Any, u: Any, keys: Any) -> Any:
+    return _mean(problem, _moved(problem, u, problem.inputs)[0], keys)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _slopes(problem: Any, u: Any, keys: Any) -> Any:
+    return jax.jacfwd(lambda x: _mean(problem, _moved(problem, x, problem.inputs)[0], keys))(u)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _by_value(problem: Any, values: Any, keys: Any) -> Any:
+    return jax.jacfwd(lambda x: _mean(problem, placed(problem, problem.inputs, x), keys))(values)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _runs(problem: Any, u: Any, keys: Any) -> Any:
+    inputs = _moved(problem, u, problem.inputs)[0]
+    return jax.lax.map(
+        lambda key: _of_run(problem, inputs, key), keys, batch_size=min(RUNS_AT_ONCE, len(keys))
+    )
+
+
+def _each(problem: Any, u: np.ndarray, keys: Any) -> np.ndarray:
+    found = np.asarray(_compile.call(_runs, problem, u, keys))
+    failed = ~np.isfinite(found).all(axis=1)
+    if failed.any():
+        raise ValueError(
+            f"{problem.model.name}: in {failed.sum()} of {len(found)} runs the moments are not finite."
+        )
+    return found
+
+
+def _judged(
+    problem: Any, kind: str, found: LeastSquares, keys: Any, target: np.ndarray, labels: tuple[str, ...],
+    root: np.ndarray, spread: np.ndarray,
+) -> MomentFit:  # fmt: skip
+    from scipy.stats import chi2
+
+    runs, noise = len(keys), 1 + 1 / len(keys)
+    values = np.asarray(problem.values(found.x))
+    moments = np.asarray(_compile.call(_average, problem, found.x, keys))
+    slope = np.asarray(_compile.call(_by_value, problem, values, keys))
+    # The estimates' linear response to the moments, by least squares: (G'WG)^-1 G'W.
+    response = np.linalg.pinv(root @ slope) @ root
+    covariance = noise * response @ spread @ response.T
+    gap = _factor("covariance", spread, len(target), inverse=True) @ (moments - target)
+    statistic, freedom = float(gap @ gap) / noise, len(target) - len(values)
+    tested = kind == "optimal" and freedom > 0
+    outcome = ("Converged: " if found.success else "Failed: ") + found.message.partition(": ")[2]
+    return MomentFit(
+        problem, runs, kind, found.x, values, covariance, moments, target, labels, spread, slope,
+        statistic, freedom, float(chi2.sf(statistic, freedom)) if tested else np.nan, found.success, outcome,
+    )  # fmt: skip
