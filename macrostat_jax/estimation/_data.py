@@ -102,7 +102,7 @@ def _file(path: Path) -> pd.DataFrame:
     if not path.exists():
         raise ValueError(f"There is no file {path}.")
     if path.suffix == ".csv":
-        return pd.read_csv(path, float_precision="round_trip")
+        return pd.read_csv(path)
     try:
         return pd.read_parquet(path)
     except ImportError as error:

@@ -207,8 +207,8 @@ def aggregated(x: Any, spans: np.ndarray, how: str | None) -> Any:
     if how == "first":
         return x[first]
     lengths = last - first + 1
-    members = np.repeat(np.arange(len(spans)), lengths)
-    rows = np.concatenate([np.arange(a, b + 1) for a, b in spans]) if len(spans) else members
+    members = np.repeat(np.arange(len(spans), dtype=np.int32), lengths)
+    rows = np.concatenate([np.arange(a, b + 1, dtype=np.int32) for a, b in spans])
     total = jax.ops.segment_sum(x[rows], members, num_segments=len(spans))
     return total if how == "sum" else total / lengths.astype(total.dtype)
 
@@ -245,6 +245,9 @@ def match(
     own = {
         label: _own_frequency(columns[label], found[columns[label]], one) for label, one, _ in asked
     }
+    for label, (values, _) in own.items():
+        if np.isnan(values).all():
+            raise ValueError(f"The data {label!r} (column {columns[label]!r}) hold no observation.")
     needed = {name: found[name] for name in (more or {}).values() if name in found}
     indexes = {label: index[~np.isnan(values)] for label, (values, index) in own.items()}
     indexes |= {name: index[~np.isnan(values)] for name, (values, index) in needed.items()}
@@ -447,6 +450,9 @@ def _matched(
     spread = float(np.std(target)) if len(target) > 1 else 0.0
     if spread <= 1e-12 * np.abs(target).max():
         spread = float(np.abs(target).max()) or 1.0
+    # int32, which JAX takes in either mode.
+    spans, rows = spans.astype(np.int32), rows.astype(np.int32)
+    base = None if base is None else base.astype(np.int32)
     return Series(
         label, how, (place, divided), spans, aggregate, base, rows, target, tuple(dates), table,
         how.sigma if how.sigma is not None else sigma, spread,
