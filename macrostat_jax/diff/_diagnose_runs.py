@@ -7,6 +7,7 @@ import functools
 from typing import Any
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 
@@ -243,3 +244,46 @@ def _watched(key: tuple[Target, str, bool], inputs: Inputs, points: Any) -> Any:
         return paths, inside, [note for site, note in notes if site.phase != "period"]
 
     return _over_rows(one, key[2])(points)
+
+
+def cast_floats(tree: Any, dtype: Any) -> Any:
+    """The same with floats of `dtype`; for float32 as arrays of JAX, which decide the dtype of a run."""
+
+    def cast(leaf: Any) -> Any:
+        if isinstance(leaf, str):  # a scenario's name
+            return leaf
+        if isinstance(leaf, jax.core.Tracer):
+            raise TypeError(
+                "A diagnosis needs numbers: call it outside of jit and other transforms."
+            )
+        if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+            return leaf
+        return jnp.asarray(leaf, dtype) if dtype == np.float32 else np.asarray(leaf, dtype)
+
+    return jax.tree.map(cast, tree)
+
+
+def distance_text(exact: Any, other: Any, text: str) -> str:
+    return text.format(*largest_distance(exact, other))
+
+
+def largest_distance(exact: Any, other: Any) -> tuple[float, str, int]:
+    """The largest distance of two paths as a share of the variable's size: (share, variable, period)."""
+    floats = {
+        key: (np.asarray(getattr(exact, key), float), np.asarray(getattr(other, key), float))
+        for key in exact.fields
+        if jnp.issubdtype(getattr(exact, key).dtype, jnp.floating)
+    }
+    sizes = {
+        k: np.max(np.abs(a), where=np.isfinite(a), initial=0.0) for k, (a, _) in floats.items()
+    }
+    # What is the small difference of large variables has their rounding.
+    least = 1e-3 * max(sizes.values(), default=1.0)
+    worst = (0.0, "", 0)
+    for key, (a, b) in floats.items():
+        with np.errstate(invalid="ignore"):
+            gap = np.where(a == b, 0.0, np.abs(a - b)) / max(sizes[key], least, 1e-300)
+        gap = np.where(np.isfinite(gap), gap, np.inf).reshape(gap.shape[0], -1).max(axis=1)
+        if gap.max(initial=0.0) > worst[0]:
+            worst = (float(gap.max()), key, int(np.argmax(gap)))
+    return worst
