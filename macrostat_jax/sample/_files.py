@@ -88,8 +88,10 @@ def _encode_paths(found: xr.Dataset, receipt: Mapping[str, Any]) -> bytes:
     found = found.assign_attrs({KEY: json.dumps(dict(receipt))})
     memory: dict[str, Any] = {}
     whole = {str(n): {"chunks": a.shape, "compressors": None} for n, a in found.variables.items()}
-    encoding = {n: e for n, e in whole.items() if found[n].dtype.kind != "U" and found[n].size}
-    found.to_zarr(MemoryStore(memory), mode="w", consolidated=False, encoding=encoding)
+    encoding = {name: one for name, one in whole.items() if found[name].size}
+    # Version 2 of the format, which has a specification for labels, too.
+    store = MemoryStore(memory)
+    found.to_zarr(store, mode="w", consolidated=False, encoding=encoding, zarr_format=2)
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
         for name, content in memory.items():
@@ -111,7 +113,7 @@ def receipt_of(path: Path) -> dict[str, Any] | None:
 
             return json.loads((pq.read_schema(path).metadata or {})[KEY.encode()])
         with zipfile.ZipFile(path) as archive:
-            return json.loads(json.loads(archive.read("zarr.json"))["attributes"][KEY])
+            return json.loads(json.loads(archive.read(".zattrs"))[KEY])
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise Damaged(f"{path} is torn, or not a chunk of a sweep ({error}).") from error
 

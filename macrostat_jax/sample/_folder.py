@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import time
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -131,8 +132,9 @@ class Folder:
             "chunk": number,
             "start": start,
             "stop": stop,
-            "error": f"{type(error).__name__}: {error}",
+            "error": in_a_line(error),
             "attempts": attempts,
+            "details": "".join(traceback.format_exception(error)),
         }
         with replacing(self.failure(number), durable=True) as path:
             path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -154,6 +156,14 @@ class Folder:
                     shutil.rmtree(path, ignore_errors=True)
             except FileNotFoundError:
                 continue
+
+
+def in_a_line(error: BaseException) -> str:
+    """An error as one line: of what a callback of JAX raised, the line that says what it was."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if len(lines) < 2:
+        return f"{type(error).__name__}: {error}"
+    return lines[-1] if "Traceback" in str(error) else f"{type(error).__name__}: {lines[0]}"
 
 
 def read_manifest(path: Path) -> dict[str, Any] | None:

@@ -19,7 +19,7 @@ from .._model import Model
 from .._progress import progress as _bar
 from .._simulate import float_dtype
 from . import _chunks, _engine, _files
-from ._folder import Folder, read_manifest
+from ._folder import Folder, in_a_line, read_manifest
 from ._found import Sweep
 from ._identity import identity
 from ._program import Program, bytes_of, place, whole
@@ -115,8 +115,8 @@ def gathered(job: Job, executor: Executor, retries: int, tell: Tell) -> Sweep:
     for found in _engine.compute(program, tasks, executor, retries):
         if isinstance(found, _engine.Failure):
             raise RuntimeError(
-                f"Chunk {found.number} failed {found.attempts} times ({found.error!r}). With a folder, "
-                "out=, a sweep goes on without such chunks and keeps the others."
+                f"Chunk {found.number} failed {found.attempts} times ({in_a_line(found.error)}). With a "
+                "folder, out=, a sweep goes on without such chunks and keeps the others."
             ) from found.error
         parts, form = jax.tree.flatten(found.values)
         arrays = arrays or [whole(part, program.axis, count) for part in parts]

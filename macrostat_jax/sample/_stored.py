@@ -27,7 +27,7 @@ class StoredSweep:
         columns: `about`, what tells runs apart, and `kept`: names.
         chunks: how many there are in all.
         finished: those whose files are there: chunk -> what its file says (runs, diverged, seconds, ...).
-        failed: those that kept failing: chunk -> start, stop, error, attempts.
+        failed: those that kept failing: chunk -> start, stop, error, attempts, details.
         damaged: those whose file is torn: chunk -> why. They are computed again on resuming.
     """
 

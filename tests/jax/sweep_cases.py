@@ -72,7 +72,7 @@ def slowly(path: Any) -> Any:
     """Each block takes a while."""
 
     def wait(x):
-        time.sleep(0.15)
+        time.sleep(0.06)
         return np.asarray(x)
 
     shape = jax.ShapeDtypeStruct((), path.x.dtype)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from typing import Any
 
 import jax
 import numpy as np
@@ -116,13 +117,14 @@ def test_seeds_are_common_to_all_points():
 
 def test_what_cannot_be_crossed():
     design = sample.grid(TOY, 2, {"rate": (0.1, 0.9)})
-    for error, message, arguments in (
+    wrong: list[tuple[Any, str, dict[str, Any]]] = [
         (ValueError, "scenarios or seeds", {}),
         (TypeError, "several names", {"scenarios": "boom"}),
         (ValueError, "crossed once", {"scenarios": ["boom", "boom"]}),
         (ValueError, "crossed once", {"seeds": [1, 1]}),
         (TypeError, "A seed is an integer", {"seeds": [0.5]}),
-    ):
+    ]
+    for error, message, arguments in wrong:
         with pytest.raises(error, match=message):
             sample.cross(design, **arguments)
     crossed = sample.cross(design, ["boom", "cut"])
