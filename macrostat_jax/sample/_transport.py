@@ -20,7 +20,7 @@ class _Ours:
 
     def reducer_override(self, thing: Any) -> Any:
         if type(thing) is MappingProxyType:
-            return MappingProxyType, (dict(thing),)
+            return _read_only, (dict(thing),)
         if isinstance(thing, Model) and _is_registered(thing):
             return _registered, (thing.name,)
         if inspect.isclass(thing) and issubclass(thing, Record) and not _is_importable(thing):
@@ -81,6 +81,10 @@ def load(digest: str, content: bytes) -> Any:
 
 def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
+
+
+def _read_only(content: dict[Any, Any]) -> Any:
+    return MappingProxyType(content)
 
 
 def _is_registered(model: Model) -> bool:
