@@ -129,6 +129,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NUMBER",
         help="also say how far smooth switches take the path (repeat for several)",
     )
+    one.add_argument(
+        "--engine", choices=["dual"], help="also differentiate by dual numbers in NumPy"
+    )
     one.add_argument("--plot", metavar="FILE", help="save the step ladders of what is at fault")
 
     text = "What moves a model's variables: Sobol indices, Morris screening or elasticities."
@@ -304,7 +307,7 @@ def _diagnose(arguments: Any) -> int:
 
     model, inputs = _chosen(arguments)
     with _progress(f"diagnosing {model.name}"):
-        report = diagnose(model, sharpness=arguments.sharpness, **inputs)
+        report = diagnose(model, sharpness=arguments.sharpness, engine=arguments.engine, **inputs)
     if arguments.plot:
         _picture(report.plot(), Path(arguments.plot))
     if arguments.json:

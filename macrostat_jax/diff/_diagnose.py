@@ -37,6 +37,7 @@ def diagnose(
     rtol: float = 1e-5,
     sharpness: Sequence[float] = (),
     second_order: bool = False,
+    engine: str | None = None,
 ) -> Diagnosis:
     """A verdict on every parameter, and the line of the model's file where what is wrong begins.
 
@@ -66,6 +67,8 @@ def diagnose(
         rtol: the relative tolerance of derivatives, beyond the error bars of the differences.
         sharpness: for models with that option: how far from its exact path each value takes it.
         second_order: also compare second derivatives with differences of the gradient.
+        engine: `"dual"`: also differentiate by dual numbers in NumPy (`macrostat_jax.engines`), which share
+            nothing with JAX but the traced program: one more test, in a random direction.
 
     Returns:
         A `Diagnosis`; `print(diagnose(model))` shows it.
@@ -76,6 +79,8 @@ def diagnose(
     """
     if not (np.isfinite(reach) and 0 < reach <= 0.1):
         raise ValueError(f"reach must be a share greater than 0 and at most 0.1, not {reach}.")
+    if engine not in (None, "dual"):
+        raise ValueError(f"Unknown engine {engine!r}. There is: 'dual'.")
     if sharpness and "sharpness" not in getattr(model, "options", {}):
         raise ValueError(f"{model.name} has no option 'sharpness' to smooth its switches with.")
     quiet = np.errstate(
@@ -101,6 +106,8 @@ def diagnose(
         work = Verdicts(model, Case.of(target, inputs), elements, reach, rtol)
         found = work.findings()
         tests = [] if work.repeated else work.tests(found, second_order)
+        if engine is not None and not work.repeated:
+            tests += work.opinion()
         notes = [*work.notes, *work.float32_note()]
         alternatives = [_alternative(model, inputs, target.plan.periods, s) for s in sharpness]
     if model.options.get("sharpness", 0) is None and not sharpness:

@@ -321,6 +321,32 @@ class Verdicts(Measured):
         gap = float(np.max(np.abs((exact - differences) * scale))) / largest
         return Test("second derivatives, along a random direction", gap, 1e-5)
 
+    def opinion(self) -> list[Test]:
+        """Dual numbers in NumPy against forward mode, in a random direction."""
+        from ..engines import UnsupportedOperation
+
+        text = "dual numbers in NumPy, in a random direction"
+        if self.forward is None:
+            self.notes.append(f"{text}: there is no forward mode to compare them with")
+            return []
+        at, case, inputs = len(self.directions), self.case, self.case.inputs
+        if inputs.key is not None:
+            if self.model.Noise is None:
+                self.notes.append(f"{text}: only JAX can draw what the model draws from its key")
+                return []
+            periods = case.target.plan.periods
+            noise = self.model.noise(inputs.key, periods=periods, dtype=np.float64)
+            case = dataclasses.replace(case, inputs=inputs._replace(key=None, noise=noise))
+        try:
+            exact = case.by_dual_numbers(case.program(), self.vectors[at])
+        except UnsupportedOperation as error:
+            self.notes.append(f"{text}: {error}")
+            return []
+        size = np.maximum(np.abs(self.forward[at]), np.where(self.size > 0, self.size, 1.0))
+        with np.errstate(invalid="ignore"):
+            apart = np.abs(np.where(self.lasting, 0.0, exact) - self.forward[at]) / size
+        return [Test(text, float(np.max(apart, initial=0.0)), 1e-10)]
+
     def float32_note(self) -> list[str]:
         """How far a run in float32 is from the same in float64."""
         plan, inputs = self.case.target.plan, self.case.inputs

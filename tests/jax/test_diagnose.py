@@ -318,6 +318,36 @@ def test_second_order_on_request():
     assert not wrong.passed and not wrong.tests[-1].passed
 
 
+@pytest.mark.parametrize("name", ["GL06SIM", "GL06LP2", "NK3E", "RandomWalk"])
+def test_dual_numbers_are_one_more_opinion(name):
+    model = models.get(name)
+    report = diagnose(model, engine="dual", key=jax.random.key(3) if model.random else None)
+    assert report.passed or name == "GL06LP2"
+    (test,) = [one for one in report.tests if one.name.startswith("dual numbers")]
+    assert test.value <= 1e-10
+
+
+def test_dual_numbers_see_a_wrong_rule():
+    @jax.custom_jvp
+    def double(x):
+        return 2 * x
+
+    double.defjvp(lambda x, dx: (double(*x), 2.001 * dx[0]))
+
+    def step(prior, params, scenario):
+        state = GL06SIM.step(prior, params, scenario)
+        return state.replace(wages=double(params.tax_rate) + state.wages)
+
+    model = Model(
+        "Double", GL06SIM.Params, GL06SIM.Scenario, GL06SIM.State, GL06SIM.initial_state, step
+    )
+    report = diagnose(model, engine="dual")
+    (test,) = [one for one in report.tests if one.name.startswith("dual numbers")]
+    assert test.value > 1e-6 and not report.passed
+    with pytest.raises(ValueError, match=r"Unknown engine 'abacus'\. There is: 'dual'"):
+        diagnose(models.GL06SIM, engine="abacus")
+
+
 def test_float32_users_get_float64_diagnoses(float32):
     report = diagnose(GL06SIM)
     assert report.passed and "float32: at most" in report.notes[0]
