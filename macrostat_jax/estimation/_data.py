@@ -26,7 +26,7 @@ def read_data(source: Any, *, dates: str | None = None) -> pd.DataFrame:
             mapping may have different frequencies only where a `Problem` takes the mapping itself.
         dates: the column that says when; default: the index of a table; in a file the column `period`
             (a whole number counts periods from 0), `date` or `time`, or the columns `year` and
-            `quarter` or `month`.
+            `quarter` or `month`, or a first column without a name.
 
     Returns:
         A table of float64 indexed by a `PeriodIndex`, or by whole numbers, sorted.
@@ -116,6 +116,10 @@ def _is_plain(index: Any) -> bool:
     return isinstance(index, pd.RangeIndex) and index.name is None
 
 
+UNNAMED = "Unnamed: 0"
+"""What pandas calls a first column without a name, which is how it writes an index without one."""
+
+
 def _dated(table: pd.DataFrame, dates: str | None) -> pd.DataFrame:
     """The table indexed by its column of dates, where it has one."""
     if dates is not None:
@@ -127,6 +131,8 @@ def _dated(table: pd.DataFrame, dates: str | None) -> pd.DataFrame:
     for one in DATE_COLUMNS[:4]:
         if one in named:
             return table.set_index(named[one])
+    if table.columns[:1].tolist() == [UNNAMED]:
+        return table.set_index(UNNAMED)
     if not parts or "year" not in named:
         return table
     return table.set_index(_calendar(table, named)).drop(columns=parts)

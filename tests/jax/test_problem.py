@@ -104,7 +104,7 @@ def test_the_model_s_own_sums_are_kept():
     assert one.names == tuple(names) and one.derived == (share,)
     params = one.params(one.start + RNG.normal(size=3))
     assert sum(float(params[name]) for name in (*names, share)) == pytest.approx(1, abs=1e-12)
-    with pytest.raises(ValueError, match="is what .* leave of 1"):
+    with pytest.raises(ValueError, match=r"is what .* leave of 1"):
         estimation.Problem(model, data, free=(share,))
 
 
@@ -116,7 +116,7 @@ def test_groups_that_the_user_ties():
         one = estimation.Problem(
             model, data, observe={"national_income": "x"}, free=shares[:2], tied=tied
         )
-        share = np.asarray(one.params(one.start + [0.3, -0.8]).household_budget_share)
+        share = np.asarray(one.params(one.start + np.array([0.3, -0.8])).household_budget_share)
         assert share.sum() == pytest.approx(1, abs=1e-14) and one.derived == (shares[2],)
     np.testing.assert_allclose(one.values(one.start), [0.15, 0.35], rtol=1e-14)
 
@@ -330,12 +330,13 @@ def test_every_kind_of_data_says_the_same(tmp_path):
     table = sim_data()
     csv, parquet = tmp_path / "data.csv", tmp_path / "data.parquet"
     table.rename_axis("date").to_csv(csv)
+    table.rename_axis(None).to_csv(bare := tmp_path / "bare.csv")
     table.set_axis(QUARTERS.astype(str)).rename_axis("date").reset_index().to_parquet(parquet)
     split = table.reset_index(drop=True).assign(year=QUARTERS.year, quarter=QUARTERS.quarter)
     stamps = table.set_axis(QUARTERS.to_timestamp(how="end").normalize())
     array = xr.Dataset({n: ("time", table[n]) for n in table}, coords={"time": stamps.index})
     for source in (
-        table, csv, str(parquet), split, stamps, array, table.iloc[::-1], dict(table.items()),
+        table, csv, bare, str(parquet), split, stamps, array, table.iloc[::-1], dict(table.items()),
         stamps.set_axis(stamps.index.astype(str)),
     ):  # fmt: skip
         found = estimation.read_data(source)
