@@ -33,6 +33,10 @@ DAMPING = 0.1
 are of the order of 1, so that is of the order of J'J. With 1, as optimistix has it, 7 % of the starts of
 GL06SIM leap to where a bound is saturated; with this, none."""
 
+BOLDER = 100.0
+"""By so much a new round of least squares lowers the damping with which the last one ended: optimistix does
+so only where the linear model is right to 1 %, so that some starts would crawl on."""
+
 
 class _Search(NamedTuple):
     """What the program of a chunk is specialised to."""
@@ -217,17 +221,21 @@ def _solve(search: _Search, starts: Any, lengths: Any) -> Ends:
 
 def _solution(search: _Search, cost: Callable[[Any], Any], u: Any, length: Any) -> tuple[Any, ...]:
     """Where a solver ends, after how many steps, whether it stopped by itself; its last step length."""
+    import lineax as lx
     import optimistix as optx
 
     at: Any = {"rtol": search.tolerance, "atol": search.tolerance}
     more: Any = {"max_steps": search.steps, "throw": False}
     if search.method in ("lm", "dogleg"):
-        kind = optx.LevenbergMarquardt if search.method == "lm" else optx.Dogleg
-        residuals, solver = search.problem.residuals, _continuing()(kind(**at))
+        residuals, tiny = search.problem.residuals, jnp.finfo(u.dtype).tiny
         if search.method == "lm":
-            tiny = jnp.finfo(u.dtype).tiny
-            length = jnp.where(length > 0, length, 1 / (DAMPING * cost(u) + tiny))
-        more["options"] = {"length": jnp.where(length > 0, length, 1.0)}
+            solver = optx.LevenbergMarquardt(**at)
+            begin = 1 / (DAMPING * cost(u) + tiny)
+        else:  # by singular values: a step of the dogleg has no damping to make it well-posed
+            solver = optx.Dogleg(**at, linear_solver=lx.AutoLinearSolver(well_posed=False))
+            begin = jnp.ones_like(length)
+        more["options"] = {"length": jnp.where(length > 0, BOLDER * length, begin)}
+        solver = _continuing()(solver)
         found = optx.least_squares(lambda x, _: residuals(x), solver, u, **more)
         length = found.state.search_state.step_size
     else:
