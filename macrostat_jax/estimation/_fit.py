@@ -243,7 +243,7 @@ def fit(
     starts: Any = 1,
     priors: bool | None = None,
     steps: int | None = None,
-    tolerance: float = 1e-8,
+    tolerance: float = 1e-10,
     seed: int = 0,
     **options: Any,
 ) -> Fit:

@@ -65,22 +65,21 @@ def judge(task: Task, ended: Ended, scales: np.ndarray, steps: int) -> Judged:
     at = _reached(problem, values)
     variance = _variance(task, r)
     pushed = _pushed(at, gradient, j, curvature, variance) * (not exact)
-    # A parameter that merely lies at a bound is as free as any other.
-    about: dict[str, Any] = {
-        "scales": _sizes(problem, values), "at_bound": pushed > NEAR, "reached_sums": at.sums,
-    }  # fmt: skip
-    known = identifiability(
-        j, r, values, problem.names, variance=None if _estimates(task) else 1.0, **about
-    )
-    posterior = known
-    if curvature.any():
-        more, zeros = np.diag(np.sqrt(curvature)), np.zeros(len(values))
-        posterior = identifiability(
-            np.vstack([j, more]), np.append(r, zeros), values, problem.names, variance=1.0, **about
-        )
+    information = _Information(task, values, r, j, curvature, at.sums)
+    # A parameter that merely lies at a bound is as free as any other, unless the step would take it out.
+    held = pushed > NEAR
+    known, posterior = information.given(held)
+    left = _remaining(posterior, gradient, held)
+    if left > NEAR and ((pushed > 0) != held).any():
+        stricter = information.given(pushed > 0)
+        if (less := _remaining(stricter[1], gradient, pushed > 0)) <= NEAR:
+            (known, posterior), held, left = stricter, pushed > 0, less
+    stuck = pushed < -NEAR
     success, sentence = _outcome(
-        problem, ended, steps, gradient, known, posterior, pushed, finite, exact
+        problem, ended, steps, stuck, held, 0.0 if exact else left, finite, exact
     )
+    if success and known.unidentified:
+        sentence += " The data do not identify all parameters."
     return Judged(
         values, success, sentence, float(found @ found) / 2, found, jacobian, known, posterior, at.names
     )  # fmt: skip
@@ -104,6 +103,31 @@ def _variance(task: Task, residuals: np.ndarray) -> float:
     if not _estimates(task):
         return 1.0
     return float(residuals @ residuals) / max(len(residuals) - len(task.problem.names), 1)
+
+
+class _Information(NamedTuple):
+    """What residuals (m,), their Jacobian (m, k) and the priors' curvature (k,) say of the parameters."""
+
+    task: Task
+    values: np.ndarray
+    residuals: np.ndarray
+    jacobian: np.ndarray
+    curvature: np.ndarray
+    sums: np.ndarray
+
+    def given(self, held: np.ndarray) -> tuple[Identifiability, Identifiability]:
+        """By the data alone, and with the priors, where some parameters (k,) are held at their bounds."""
+        problem, r, j = self.task.problem, self.residuals, self.jacobian
+        about: dict[str, Any] = {
+            "scales": _sizes(problem, self.values), "at_bound": held, "reached_sums": self.sums,
+        }  # fmt: skip
+        variance = None if _estimates(self.task) else 1.0
+        known = identifiability(j, r, self.values, problem.names, variance=variance, **about)
+        if not self.curvature.any():
+            return known, known
+        rows, zeros = np.diag(np.sqrt(self.curvature)), np.zeros(len(self.values))
+        both = np.vstack([j, rows]), np.append(r, zeros)
+        return known, identifiability(*both, self.values, problem.names, variance=1.0, **about)
 
 
 def _sizes(problem: Problem, values: np.ndarray) -> np.ndarray:
@@ -154,8 +178,8 @@ def _is_exact(problem: Problem, residuals: np.ndarray, scales: np.ndarray) -> bo
 
 
 def _outcome(
-    problem: Problem, ended: Ended, steps: int, gradient: np.ndarray, known: Identifiability,
-    posterior: Identifiability, pushed: np.ndarray, finite: bool, exact: bool,
+    problem: Problem, ended: Ended, steps: int, stuck: np.ndarray, held: np.ndarray, left: float,
+    finite: bool, exact: bool,
 ) -> tuple[bool, str]:  # fmt: skip
     """Success, and the outcome as a sentence."""
     after = f"after {steps:,} step{'s' if steps != 1 else ''}"
@@ -164,14 +188,13 @@ def _outcome(
             False,
             f"Failed {after}: the run or its derivatives are not finite at the last point.",
         )
-    if (pushed < -NEAR).any():
+    if stuck.any():
         return False, (
-            f"Stuck {after} at a saturated bound of {_listed(problem, pushed < -NEAR)}: the cost falls away "
-            "from it, but the search has no slope left there. Start elsewhere, from many starts, or use "
+            f"Stuck {after} at a saturated bound of {_listed(problem, stuck)}: the cost falls away from it, "
+            "but the search has no slope left there. Start elsewhere, from many starts, or use "
             "method='bounded'."
         )
-    left = _remaining(posterior, gradient, pushed > NEAR)
-    if not exact and not left <= NEAR:
+    if not left <= NEAR:
         return False, (
             f"Not at an optimum {after}: the next step would still move the parameters by {left:.2g} "
             f"standard errors. The search says: {ended.why}."
@@ -183,10 +206,8 @@ def _outcome(
         text += f", within {NEAR:g} standard errors of the optimum. The search says: {ended.why}."
     else:
         text += "."
-    if (pushed > NEAR).any():
-        text += f" At a bound: {_listed(problem, pushed > NEAR)}; the data would go further."
-    if known.unidentified:
-        text += " The data do not identify all parameters."
+    if held.any():
+        text += f" At a bound: {_listed(problem, held)}; the data would go further."
     return True, text
 
 

@@ -85,16 +85,22 @@ def profile(
     if points < 5:
         raise ValueError(f"A profile needs at least 5 points, not {points}.")
     at = problem.names.index(name)
-    values = _values(fit, at, points, width)
-    with jax.enable_x64(True):
-        found, others = _best(fit, name, at, values)
-        top = float(_compile.call(_level, (problem, fit.priors), fit.u, problem.inputs))
-    drop = 2 * (top - found)
+    values, estimate = _values(fit, at, points, width), float(fit.estimates[at])
     limit = float(stats.chi2.ppf(level, 1))
+    with jax.enable_x64(True):
+        top = float(_compile.call(_level, (problem, fit.priors), fit.u, problem.inputs))
+        found, others = _best(fit, name, at, values)
+        if len(between := _between(values, 2 * (top - found), limit, estimate)):
+            # As many again, where the interval ends: of one size, they run as the same program.
+            more, their = _best(fit, name, at, between)
+            order = np.argsort(np.append(values, between), kind="stable")
+            values, found = np.append(values, between)[order], np.append(found, more)[order]
+            others = np.concatenate([others, their])[order]
+    drop = 2 * (top - found)
     rest = [one for one in problem.names if one != name]
     return Profile(
-        name, float(fit.estimates[at]), values, drop,
-        dict(zip(rest, others.T, strict=True)), level, _interval(values, drop, limit, fit.estimates[at]),
+        name, estimate, values, drop,
+        dict(zip(rest, others.T, strict=True)), level, _interval(values, drop, limit, estimate),
     )  # fmt: skip
 
 
@@ -158,21 +164,40 @@ def _level(key: tuple[Problem, bool], u: Any, inputs: Any) -> Any:
     return _density(*key, moved, values)
 
 
+def _crossings(
+    values: np.ndarray, drop: np.ndarray, limit: float, estimate: float
+) -> list[tuple[np.ndarray, np.ndarray] | None]:
+    """Below and above the estimate: the two values between which the drop crosses the limit, and their
+    drops; None where it does not."""
+    found = []
+    for side in (values < estimate, values > estimate):
+        order = np.argsort(np.abs(values[side] - estimate))
+        x = np.append(estimate, values[side][order])
+        y = np.append(0.0, drop[side][order])
+        beyond = np.flatnonzero(~(y <= limit))
+        known = len(beyond) and np.isfinite(y[beyond[0]])
+        found.append((x[beyond[0] - 1 :][:2], y[beyond[0] - 1 :][:2]) if known else None)
+    return found
+
+
+def _between(values: np.ndarray, drop: np.ndarray, limit: float, estimate: float) -> np.ndarray:
+    """As many values again, within the steps in which the interval ends; none if it has no end."""
+    steps = [one[0] for one in _crossings(values, drop, limit, estimate) if one is not None]
+    counts = [len(values) // len(steps)] * len(steps) if steps else []
+    if counts:
+        counts[0] += len(values) - sum(counts)
+    inner = [np.linspace(*x, n + 2)[1:-1] for x, n in zip(steps, counts, strict=True)]
+    return np.sort(np.concatenate(inner)) if inner else np.zeros(0)
+
+
 def _interval(
     values: np.ndarray, drop: np.ndarray, limit: float, estimate: float
 ) -> tuple[float, float]:
-    """Where the drop crosses the limit on either side, between the nearest values."""
-    ends = []
-    for side, end in ((values < estimate, -np.inf), (values > estimate, np.inf)):
-        order = np.argsort(np.abs(values[side] - estimate))
-        x = np.concatenate([[estimate], values[side][order]])
-        y = np.concatenate([[0.0], drop[side][order]])
-        beyond = np.flatnonzero(~(y <= limit))
-        if not len(beyond) or not np.isfinite(y[beyond[0]]):
-            ends.append(end)
-            continue
-        i = beyond[0]
-        # The drop is nearly a parabola: its root is nearly straight.
-        a, b = np.sqrt(np.maximum(y[[i - 1, i]], 0))
-        ends.append(float(x[i - 1] + (np.sqrt(limit) - a) / (b - a) * (x[i] - x[i - 1])))
+    """Where the drop crosses the limit on either side of the estimate."""
+    ends = [-np.inf, np.inf]
+    for i, one in enumerate(_crossings(values, drop, limit, estimate)):
+        if one is not None:
+            # The drop is nearly a parabola: its root is nearly straight.
+            (near, far), (a, b) = one[0], np.sqrt(np.maximum(one[1], 0.0))
+            ends[i] = float(near + (np.sqrt(limit) - a) / (b - a) * (far - near))
     return ends[0], ends[1]

@@ -243,7 +243,17 @@ def _adam(task: Task, settings: dict[str, Any], at: dict[str, float]) -> Any:
     if not callable(rate):
         # The last steps have the rate 0, by which the solver stops.
         rate = optax.cosine_decay_schedule(rate, max(task.steps - 3, 1))
-    return optx.OptaxMinimiser(optax.adam(rate), **at)
+    return optx.OptaxMinimiser(optax.adam(_Schedule(rate)), **at)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Schedule:
+    """A schedule that optimistix takes as it is: of plain functions it takes the closures apart."""
+
+    rate: Callable[[Any], Any]
+
+    def __call__(self, count: Any) -> Any:
+        return self.rate(count)
 
 
 def _lbfgs(task: Task, u: Any, inputs: Any, scales: Any, options: dict[str, Any]) -> Ended:
