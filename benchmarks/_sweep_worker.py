@@ -6,6 +6,7 @@ Usage: _sweep_worker.py against_c|batches JSON-OPTIONS
 from __future__ import annotations
 
 import ctypes
+import functools
 import json
 import math
 import os
@@ -147,46 +148,43 @@ def batches(model: str, sizes: list[int], budget: float, cpu: bool) -> dict[str,
         "rows": [],
     }
     with jax.default_device(device):
-        block = 1040 if device.platform == "cpu" else 65_536
+        numbers = sum(math.prod(field.shape) for field in definition.State.fields.values())
+        run_bytes = 8 * definition.periods * numbers
+        most = {
+            "simulations": sample.chunk_size(1 << 16, run_bytes),
+            "gradients": sample.chunk_size(
+                1 << 16, 1
+            ),  # a call costs more, and no path is read again
+        }
 
         def loss(path: Any) -> Any:  # of all variables: what a loss does not need is not computed
             return sum(jnp.mean(getattr(path, key)) for key in definition.real)
 
+        program = jax.jit(lambda params: jax.vmap(loss, in_axes=1)(simulate(definition, params)))
+        slopes = functools.partial(_gradient, definition, loss)
         for runs in sizes:
-            size = min(block, runs)
-            params = _varied(definition, size)
-            count = math.ceil(runs / size)
-
-            def simulations(count: int = count, params: Any = params) -> Any:
-                return jax.block_until_ready(
-                    [_losses(definition, loss)(params) for _ in range(count)]
-                )
-
-            def gradients(count: int = count, params: Any = params) -> Any:
-                return jax.block_until_ready(
-                    [diff.gradient(definition, loss, params=params) for _ in range(count)]
-                )
-
             row: dict[str, float] = {"runs": runs}
-            for name, call in (("simulations", simulations), ("gradients", gradients)):
-                row[name] = size * count / _shortest(call, budget)
+            for name, one in (("simulations", program), ("gradients", slopes)):
+                size = min(most[name], runs)
+                count, params = math.ceil(runs / size), _varied(definition, size)
+                row[name] = size * count / _shortest(_repeated(one, params, count), budget)
             figures["rows"].append(row)
-        figures |= _traffic(definition, block, budget)
+        figures |= _traffic(definition, max(most["simulations"], (1 << 28) // run_bytes), budget)
     return figures
 
 
-_PROGRAMS: dict[Any, Any] = {}
+def _gradient(model: Any, loss: Any, params: Any) -> Any:
+    return diff.gradient(model, loss, params=params)
 
 
-def _losses(model: Any, loss: Any) -> Any:
-    """The losses of a batch, as one program."""
-    if model not in _PROGRAMS:
+def _repeated(function: Callable[[Any], Any], params: Any, count: int) -> Callable[[], Any]:
+    """So many calls; each waits for the one before, so that no more than one's results are in memory."""
 
-        def losses(params: Any) -> Any:
-            return jax.vmap(loss, in_axes=1)(simulate(model, params))
+    def calls() -> None:
+        for _ in range(count):
+            jax.block_until_ready(function(params))
 
-        _PROGRAMS[model] = jax.jit(losses)
-    return _PROGRAMS[model]
+    return calls
 
 
 def _varied(model: Any, size: int) -> Any:
