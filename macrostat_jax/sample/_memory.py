@@ -21,8 +21,10 @@ IN_FLIGHT = 2
 """One block is computed while the results of the one before it are taken."""
 COPIES = 3
 """A chunk on its way to a file is in memory as arrays, as a table, and as the file's content."""
-MARGIN = 16 << 20
-"""For what nobody accounts for: the interpreter's objects, the allocator's slack."""
+MARGIN = 48 << 20
+"""For what nobody accounts for: threads, the allocator's slack, the first call of a program (28 MB seen)."""
+RETAINED = 128 << 20
+"""What the allocator may hold of freed blocks, where there is room for it."""
 
 
 def in_bytes(memory: int | float | str) -> int:
@@ -72,7 +74,7 @@ class Account:
         return max(now - self.start, 0) if now > self._peak else 0
 
     def fit(self, job: Job, *, in_memory: bool, cut: bool) -> None:
-        """Sets the block of a job to the largest power of 2 that fits, up to what it was.
+        """Makes the blocks of a job small enough to fit.
 
         Args:
             in_memory: all results are held in memory. cut: chunks are handed on one by one.
@@ -90,13 +92,16 @@ class Account:
             devices = program.devices(count)
             need = _account(program, sources, devices)
             fixed = self.used() + MARGIN
-            if max(fixed + kept(program.block) + need, self.peak()) <= self.limit:
+            total = max(fixed + kept(program.block) + need, self.peak())
+            if total <= self.limit:
+                program.frugal = total + RETAINED > self.limit
                 return
             per_run = need / program.block + (kept(2) - kept(1))
             room = self.limit - fixed - kept(1)
             if program.block == 1 or room < per_run:
                 one = need // program.block
-                least = max(fixed + kept(1) + one, self.peak())
+                # With that limit, another program will be compiled for smaller blocks.
+                least = max(fixed + self.used() + kept(1) + one, self.peak())
                 raise ValueError(
                     f"{program.plan.model.name}: {shown(self.limit)} of memory do not suffice. The least "
                     f"that would do is {shown(1.05 * least)}: {shown(kept(1))} for what is kept, "

@@ -43,6 +43,7 @@ class Program:
         block: how many runs a device simulates at once. Runs b * block to (b + 1) * block - 1 of a chunk
             are always computed together, and so to the same bits wherever the chunk is computed.
         x64: whether JAX computes in float64.
+        frugal: give the memory of a block back before the next one, though that takes time.
     """
 
     plan: Plan
@@ -51,6 +52,7 @@ class Program:
     shared: Mapping[int, Source]
     block: int
     x64: bool
+    frugal: bool = False
     versions: Mapping[str, str] = dataclasses.field(default_factory=lambda: versions())
 
     @property
@@ -73,7 +75,8 @@ class Program:
         arrays: list[np.ndarray] = []
         form: Any = None
         copied: tuple[int, Future] | None = None
-        _allocator.keep_freed_memory()
+        if not self.frugal:
+            _allocator.keep_freed_memory()
         with ThreadPoolExecutor(1) as copier:
             for first, last, found in self.blocks(start, stop, own):
                 parts, form = jax.tree.flatten(found)

@@ -136,7 +136,7 @@ def test_processes_of_the_standard_library(tmp_path, whole):
         found = sample.sweep(TOY, DESIGN, keep=keep, out=tmp_path / "a", **options)
         assert found.to_pandas().equals(whole)
         options = {"keep": kills_at, "block": 8, "chunk": 8, "out": tmp_path / "b"}
-        with pytest.raises(RuntimeError, match="executor broke down .*What was finished is kept"):
+        with pytest.raises(RuntimeError, match=r"executor broke down .*What was finished is kept"):
             sample.sweep(TOY, design, executor=pool, **options)
     partial = sample.open(tmp_path / "b")
     assert partial.missing[-1][1] == 48 and not partial.complete
@@ -145,7 +145,7 @@ def test_processes_of_the_standard_library(tmp_path, whole):
 # How programs travel
 
 
-def program(model=TOY, design=DESIGN, keep=keep):
+def program(model: Any = TOY, design=DESIGN, keep: Any = keep):
     return Job(runs(model, design), keep, None, 32).program
 
 
