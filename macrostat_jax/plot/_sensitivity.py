@@ -102,9 +102,9 @@ def screening(found: Screening, output: str | None = None) -> Figure:
     axis.errorbar(star, sigma, xerr=1.96 * error, fmt="o", color=UP, ecolor="0.7", markersize=5)
     named = sorted(order[:BARS], key=lambda i: sigma[i])
     heights = _apart(sigma[named], 0.05 * float(sigma.max()))
-    right = 0.015 * float(star.max())
+    right, lift = 0.01 * float(star.max()), 0.012 * float(sigma.max())
     for i, height in zip(named, heights, strict=True):
-        axis.text(star[i] + right, height, found.names[i], fontsize=8, va="center")
+        axis.text(star[i] + right, height + lift, found.names[i], fontsize=8)
     most = float(max(star.max(), sigma.max(), 1e-300))
     axis.plot([0, most], [0, most], "--", color="0.7", linewidth=0.8, zorder=0)
     axis.set_xlim(0, 1.25 * float((star + 1.96 * error).max()) or 1)
