@@ -95,12 +95,14 @@ class Bijection:
         values = np.asarray(values, float)
         u = np.empty(values.shape)
         for i in self.alone:
-            u[..., i] = _out_of(values[..., i], self.low[i], self.high[i], self.scale[i])
+            u[..., i] = _out_of(values[..., i], self.low[i], self.high[i], float(self.scale[i]))
         for group, total in zip(self.groups, totals, strict=True):
             left = np.asarray(total, float)
             for at, i in enumerate(group.members):
                 low, high = self._room(group, at, left)
-                u[..., i] = _out_of(values[..., i], low, high, self.scale[i]) - _shift(group, at)
+                u[..., i] = _out_of(values[..., i], low, high, float(self.scale[i])) - _shift(
+                    group, at
+                )
                 left = left - values[..., i]
         return u
 
@@ -167,10 +169,11 @@ def _into(u: Any, low: Any, high: Any, scale: float) -> tuple[Any, Any]:
         return unit * u, jnp.log(unit)
     steep = jnp.log(unit) + jax.nn.log_sigmoid(u)
     beyond = unit * jax.nn.softplus(u)
-    return (low + beyond if high is None else high - beyond), steep
+    origin: Any = high if low is None else low
+    return (origin - beyond if low is None else origin + beyond), steep
 
 
-def _out_of(x: np.ndarray, low: Any, high: Any, scale: float) -> np.ndarray:
+def _out_of(x: Any, low: Any, high: Any, scale: float) -> np.ndarray:
     low = np.asarray(-np.inf if low is None else low, float)
     high = np.asarray(np.inf if high is None else high, float)
     with np.errstate(all="ignore"):  # what is not inside is NaN in the end

@@ -51,6 +51,8 @@ def read_data(source: Any, *, dates: str | None = None) -> pd.DataFrame:
 def _table(source: Any) -> pd.DataFrame:
     import pandas as pd
 
+    array: Any = source
+
     if isinstance(source, str | os.PathLike):
         return _file(Path(source))
     if isinstance(source, pd.DataFrame):
@@ -71,13 +73,13 @@ def _table(source: Any) -> pd.DataFrame:
             "all of them as pandas Series, or none."
         )
     if hasattr(source, "to_dataframe"):  # xarray
-        dims = tuple(source.dims)
+        dims = tuple(array.dims)
         if len(dims) != 1:
             raise ValueError(
                 f"xarray data need one dimension, time; these have {dims}: select the others first."
             )
         name = getattr(source, "name", None)
-        table = source.to_dataframe(**({"name": name or "data"} if hasattr(source, "name") else {}))
+        table = array.to_dataframe(**({"name": name or "data"} if hasattr(source, "name") else {}))
         return table[list(getattr(source, "data_vars", [name or "data"]))]
     raise TypeError(
         "Data are a pandas DataFrame or Series, an xarray Dataset, a mapping from names to Series or "
@@ -272,7 +274,11 @@ def find_calendar(
     dated = {name: i for name, i in indexes.items() if isinstance(i, pd.PeriodIndex)}
     counted = {name: i for name, i in indexes.items() if name not in dated}
     if counted and (dated or start is not None or freq is not None):
-        why = f"{_some(dated)} are dated" if dated else f"start={start!r}, freq={freq!r} are dates"
+        why = (
+            f"{_some(dated)} are dated"
+            if dated
+            else f"start_date={start!r}, freq={freq!r} are dates"
+        )
         raise ValueError(
             f"{_some(counted)} count periods from 0, while {why}: give dates to all, or to none."
         )
@@ -282,16 +288,17 @@ def find_calendar(
     if freq is None:
         candidates = [i.freq for i in dated.values()]
         given = start.freq if isinstance(start, pd.Period) else None
-        freq = given or max(candidates, key=_per_year, default=None)
+        chosen: Any = given or max(candidates, key=_per_year, default=None)
+        freq = chosen
     if freq is None:
-        raise ValueError("start= without dated data needs freq=, for instance 'Q'.")
-    used = [i for i in dated.values() if len(i)]
+        raise ValueError("start_date= without dated data needs freq=, for instance 'Q'.")
+    used: list[Any] = [i for i in dated.values() if len(i)]
     first = (
         min(i.min().asfreq(freq, "start") for i in used) if start is None else _period(start, freq)
     )
     if periods is None:
         last = max((i.max().asfreq(freq, "end") for i in used), default=first + (default - 1))
-        periods = max(last.ordinal - first.ordinal + 1, 1)
+        return Calendar(first, max(last.ordinal - first.ordinal + 1, 1))
     return Calendar(first, periods)
 
 
@@ -303,7 +310,7 @@ def _period(start: Any, freq: Any) -> Any:
             return start.asfreq(freq, "start")
         return pd.Period(start, freq=freq)
     except (ValueError, TypeError) as error:
-        raise ValueError(f"start={start!r}, freq={freq!r} is no period: {error}.") from error
+        raise ValueError(f"start_date={start!r}, freq={freq!r} is no period: {error}.") from error
 
 
 def _per_year(freq: Any) -> float:
@@ -360,7 +367,7 @@ def _check_inside(name: str, index: Any, outside: np.ndarray, calendar: Calendar
             f"{int(outside.sum())} of {len(index)} observations of {name!r} lie outside the run: the data "
             f"are for {index.min()} to {index.max()}, the run is {calendar.span} "
             f"({calendar.periods} periods; the first outside is {index[np.flatnonzero(outside)[0]]}). "
-            "Give the run another start= or periods=, or cut the data."
+            "Give the run another start_date= or periods=, or cut the data."
         )
 
 

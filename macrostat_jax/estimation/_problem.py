@@ -638,7 +638,7 @@ def _scenario(
             raise KeyError(
                 f"The data have no column {column!r} for the series {key!r}. Columns: {', '.join(table)}."
             )
-        values, _, dates = lay_out(column, *table[column], calendar)
+        values, _, dates = lay_out(column, table[column][0], table[column][1], calendar)
         missing = [date for date, value in zip(dates, values, strict=True) if np.isnan(value)]
         if len(values) != calendar.periods:
             raise ValueError(

@@ -186,7 +186,7 @@ def _between(values: np.ndarray, drop: np.ndarray, limit: float, estimate: float
     counts = [len(values) // len(steps)] * len(steps) if steps else []
     if counts:
         counts[0] += len(values) - sum(counts)
-    inner = [np.linspace(*x, n + 2)[1:-1] for x, n in zip(steps, counts, strict=True)]
+    inner = [np.linspace(x[0], x[1], n + 2)[1:-1] for x, n in zip(steps, counts, strict=True)]
     return np.sort(np.concatenate(inner)) if inner else np.zeros(0)
 
 

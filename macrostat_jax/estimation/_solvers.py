@@ -86,9 +86,9 @@ def _with_priors(task: Task, residuals: Any, values: Any) -> Any:
     if not task.priors or not priors:
         return residuals
     more = [
-        (values[i] - priors[name].mu) / priors[name].sigma
+        (values[i] - prior.mu) / prior.sigma
         for i, name in enumerate(task.problem.names)
-        if isinstance(priors.get(name), Normal)
+        if isinstance(prior := priors.get(name), Normal)
     ]
     return jnp.concatenate([residuals, jnp.stack(more)]) if more else residuals
 
@@ -220,7 +220,7 @@ def searched(
 
     from ._multistart import _continuing
 
-    at = {"rtol": task.tolerance, "atol": task.tolerance}
+    at: dict[str, Any] = {"rtol": task.tolerance, "atol": task.tolerance}
     more: dict[str, Any] = {"max_steps": task.steps, "throw": False}
     if task.method in ("lm", "dogleg"):
         kind = optx.LevenbergMarquardt if task.method == "lm" else optx.Dogleg
@@ -235,7 +235,7 @@ def searched(
     return found.value, found.stats["num_steps"], found.result == optx.RESULTS.successful
 
 
-def _adam(task: Task, settings: dict[str, Any], at: dict[str, float]) -> Any:
+def _adam(task: Task, settings: dict[str, Any], at: dict[str, Any]) -> Any:
     import optimistix as optx
 
     optax = library("optax", "The method 'adam'")
@@ -282,9 +282,10 @@ def _lbfgs_run(key: tuple[Task, int], u: Any, inputs: Any, scales: Any) -> Any:
     def step(carry: Any) -> Any:
         x, state, count, before, _, _ = carry
         value, gradient = value_and_grad(x, state=state)
-        updates, state = solver.update(
+        found: Any = solver.update(
             gradient, state, x, value=value, grad=gradient, value_fn=function
         )
+        updates, state = found
         slope = jnp.abs(gradient).max() / (1 + jnp.abs(value))
         small = jnp.abs(updates).max() <= task.tolerance * (1 + jnp.abs(x).max())
         flat = jnp.abs(value - before) <= task.tolerance * (jnp.abs(value) + task.tolerance)
@@ -307,6 +308,7 @@ def _bounded(task: Task, u: Any, inputs: Any, scales: Any, options: dict[str, An
 
     problem = task.problem
     start = np.asarray(problem.values(u))
+    given: dict[str, Any] = {"ftol": task.tolerance, "xtol": task.tolerance, "gtol": 0.0, **options}
     found = levenberg_marquardt(
         lambda x: np.asarray(_compile.call(_value_rows, task, x, inputs, scales)),
         lambda x: np.asarray(_compile.call(_value_jacobian, task, x, inputs, scales)),
@@ -314,7 +316,7 @@ def _bounded(task: Task, u: Any, inputs: Any, scales: Any, options: dict[str, An
         bounds=problem.bounds,
         constraint=_sums(problem),
         max_nfev=task.steps,
-        **({"ftol": task.tolerance, "xtol": task.tolerance, "gtol": 0.0} | options),
+        **given,
     )
     why = found.message.rstrip(".")
     u = problem.nearest(found.x)
@@ -342,13 +344,15 @@ def _sums(problem: Problem) -> Any:
 def _least_squares(task: Task, u: Any, inputs: Any, scales: Any, options: dict[str, Any]) -> Ended:
     from scipy import optimize
 
-    tolerance = max(task.tolerance, 1e-15)
+    at = max(task.tolerance, 1e-15)
+    given: dict[str, Any] = {"ftol": at, "xtol": at, "gtol": at, "x_scale": "jac", **options}
+    jacobian: Any = lambda x: np.asarray(_compile.call(_rows_jacobian, task, x, inputs, scales))  # noqa: E731
     found = optimize.least_squares(
         lambda x: _finite(np.asarray(_compile.call(_rows, task, x, inputs, scales))),
         np.asarray(u),
-        lambda x: np.asarray(_compile.call(_rows_jacobian, task, x, inputs, scales)),
+        jacobian,
         max_nfev=task.steps,
-        **{"ftol": tolerance, "xtol": tolerance, "gtol": tolerance, "x_scale": "jac", **options},
+        **given,
     )
     return Ended(
         found.x, int(found.nfev), int(found.nfev), found.status > 0, found.message.rstrip(".")

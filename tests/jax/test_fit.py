@@ -77,7 +77,7 @@ def test_a_regression_is_the_closed_form():
     (one,) = found.series
     assert one.r2 == pytest.approx(1 - squares / ((Y - Y.mean()) ** 2).sum(), rel=1e-9)
     assert found.sigmas["y"] == pytest.approx(np.sqrt(squares / 20), rel=1e-9)
-    normal = stats.norm(0, found.sigmas["y"]).logpdf(Y - DESIGN @ closed).sum()
+    normal = stats.norm.logpdf(Y - DESIGN @ closed, 0, found.sigmas["y"]).sum()
     assert found.log_likelihood == pytest.approx(normal, rel=1e-9)
     assert found.aic == pytest.approx(6 - 2 * normal) and found.bic == pytest.approx(
         3 * np.log(20) - 2 * normal
@@ -111,7 +111,7 @@ def test_the_profile_of_a_regression_is_its_normal_interval(priors):
     half = stats.norm.ppf(0.975) * found.standard_errors["slope"]
     expected = found.values["slope"] + np.array([-half, half])
     # The drop is a parabola, between whose points the ends are straight lines of its root.
-    np.testing.assert_allclose(profile.interval, expected, atol=1e-4 * half)
+    np.testing.assert_allclose(profile.interval, expected, atol=1e-4 * float(half))
     z = (profile.values - profile.estimate) / found.standard_errors["slope"]
     np.testing.assert_allclose(profile.drop, z**2, atol=1e-4)
     assert len(profile.plot().axes) == 1 and "95% interval" in str(profile)
@@ -128,7 +128,7 @@ def test_priors_that_are_no_squares_need_a_general_search():
     found = estimation.fit(problem, "bfgs")
     grid = np.linspace(0.2, 0.45, 2501)
     u = problem.unconstrain(grid[:, None])
-    height = jax.vmap(problem.log_likelihood)(u) + stats.beta(8, 12).logpdf(grid)
+    height = jax.vmap(problem.log_likelihood)(u) + stats.beta.logpdf(grid, 8, 12)
     assert found.success
     assert found.values["tax_rate"] == pytest.approx(grid[np.argmax(height)], abs=1e-4)
 
@@ -223,7 +223,11 @@ CASES: dict[str, tuple[str, ...]] = {
     "GL06SIM": (),
     "GL06SIMEX": (),
     "GL06PC": (),
-    "GL06PCEX": (),
+    # Without what its data bear so weakly that the estimate may be at its bound.
+    "GL06PCEX": (
+        "tax_rate", "propensity_to_consume_income", "propensity_to_consume_savings",
+        "wealth_share_bills_constant", "wealth_share_bills_interest_rate",
+    ),
     "GL06PCEX2": (),
     "GL06LP": (),
     "GL06LP2": (
@@ -345,8 +349,8 @@ def test_the_share_of_bills_that_income_takes_is_not_identified_at_rest():
     """At rest B_h = (lambda_0 + lambda_1 r) V - lambda_2 YD, of a V and a YD that never move: the three
     cannot be told apart. The published package's fit is 68 % off here, and does not say so.
     """
+    assert PC.steady_state is not None
     rest = PC.steady_state(PC.params(), PC.scenario(periods=1)[0])
-    assert rest is not None
     path = simulate(PC, initial=rest, periods=40)
     observe = ["national_income", "household_bill_stock", "wealth"]
     data = {name: np.asarray(getattr(path, name)) for name in observe}

@@ -22,7 +22,7 @@ def path_of(model=SIM, periods=40, **values):
     return simulate(model, model.params(**values), periods=periods)
 
 
-def sim_data(index=QUARTERS, periods=40):
+def sim_data(index: Any = QUARTERS, periods=40):
     path = path_of(periods=periods)
     columns = {"Y": np.asarray(path.national_income), "C": np.asarray(path.consumption_supply)}
     return pd.DataFrame(columns, index=index)
@@ -137,7 +137,8 @@ PRIORS = {
 
 @pytest.mark.parametrize("prior", PRIORS, ids=str)
 def test_priors_are_scipy_s(prior):
-    other, x = PRIORS[prior], np.linspace(-2.03, 4.07, 41)
+    other: Any = PRIORS[prior]
+    x = np.linspace(-2.03, 4.07, 41)
     with np.errstate(divide="ignore"):
         expected = other.logpdf(x)
     np.testing.assert_allclose(jax.vmap(prior.logpdf)(x), expected, rtol=1e-10, atol=1e-12)
@@ -200,9 +201,9 @@ def test_the_likelihood_is_scipy_s():
         np.asarray(path.national_income) - data.Y,
         np.asarray(path.consumption_supply) - data.C,
     ]
-    known = stats.norm(0, 0.75).logpdf(errors[0]).sum()
+    known = stats.norm.logpdf(errors[0], 0, 0.75).sum()
     # The maximum over the unknown sigma of the other: their root mean square.
-    free = stats.norm(0, np.sqrt(np.mean(errors[1] ** 2))).logpdf(errors[1]).sum()
+    free = stats.norm.logpdf(errors[1], 0, np.sqrt(np.mean(errors[1] ** 2))).sum()
     assert float(one.log_likelihood(one.start)) == pytest.approx(known + free, rel=1e-12)
     total = float(one.log_prior(one.start)) + known + free
     assert float(one.log_density(one.start)) == pytest.approx(total, rel=1e-12)
@@ -298,8 +299,8 @@ def test_annual_data_are_sums_of_flows_and_ends_of_stocks(as_mapping):
     data: Any = {"q": table.Y, **{name: annual[name] for name in annual}}
     if not as_mapping:  # the years' values in the rows of their last quarters
         rows = annual.set_axis(annual.index.asfreq("Q", "end"))
-        data = pd.concat([table[["Y"]].rename(columns={"Y": "q"}), rows], axis=1)
-    year = {} if as_mapping else {"freq": "Y"}
+        data = pd.concat([table[["Y"]].set_axis(["q"], axis=1), rows], axis=1)
+    year: Any = {} if as_mapping else {"freq": "Y"}
     observe = {
         "national_income": "q",
         "consumption_supply": estimation.Observed("C", **year),
