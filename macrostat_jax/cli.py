@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ._clash import clash
-from ._commands import sensitivity, sweep
+from ._commands import bench, calibrate, sensitivity, sweep
 
 EXAMPLES = """examples:
   macrostat list
@@ -24,7 +24,9 @@ EXAMPLES = """examples:
   macrostat check GL06SIMEX --plot report/
   macrostat diagnose GL06INSOUT --plot ladders.png
   macrostat sensitivity GL06PC --of national_income --around 0.2 --plot indices.png
+  macrostat calibrate GL06SIM data.csv --observe national_income=gdp --free tax_rate --plot fit.png
   macrostat sweep GL06PC --n 65536 --bounds tax_rate=0.1:0.3 --keep national_income --out sweep/
+  macrostat bench GL06PC --scenario simulate,gradient --json bench.json --plot bench.png
 
 Every command computes in float64. Names are the model's own (tax_rate) or the public ones (TaxRate).
 Compiled programs are kept on disk between runs (MACROSTAT_CACHE=off to switch that off)."""
@@ -39,7 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     import jax
 
     try:
-        jax.devices()
+        if arguments.command != "bench":  # whose processes need the devices for themselves
+            jax.devices()
     except (RuntimeError, AssertionError) as error:
         platforms = os.environ.get("JAX_PLATFORMS", "")
         reason = str(error).partition("\n")[0] or "no such platform in this JAX"
@@ -139,10 +142,19 @@ def _parser() -> argparse.ArgumentParser:
     _model_options(one)
     sensitivity.add(one)
 
+    text = "Fit a model's parameters to data: estimates, standard errors, and what the data do not say."
+    one = command("calibrate", calibrate.run, text)
+    _model_options(one)
+    calibrate.add(one)
+
     text = "Run a model at many points, on this machine or a cluster; resume where it stopped."
     one = command("sweep", sweep.run, text)
     _model_options(one)
     sweep.add(one)
+    text = "Time models on several backends, with what each cannot do; compare two such runs."
+    one = commands.add_parser("bench", help=text, description=text)
+    one.set_defaults(run=bench.run)
+    bench.add(one)
     return parser
 
 

@@ -258,7 +258,6 @@ class _Schedule:
 
 def _lbfgs(task: Task, u: Any, inputs: Any, scales: Any, options: dict[str, Any]) -> Ended:
     memory = int(_taken(options, "memory").get("memory", 10))
-    library("optax", "The method 'lbfgs'")
     with usual_promotion():
         found = _compile.call(_lbfgs_run, (task, memory), u, inputs, scales)
     value, steps, slope = np.asarray(found[0]), int(found[1]), float(found[2])
@@ -269,8 +268,7 @@ def _lbfgs(task: Task, u: Any, inputs: Any, scales: Any, options: dict[str, Any]
 
 @functools.partial(jax.jit, static_argnums=0)
 def _lbfgs_run(key: tuple[Task, int], u: Any, inputs: Any, scales: Any) -> Any:
-    import optax
-
+    optax: Any = library("optax", "The method 'lbfgs'")
     task, memory = key
 
     def function(x: Any) -> Any:
@@ -285,7 +283,7 @@ def _lbfgs_run(key: tuple[Task, int], u: Any, inputs: Any, scales: Any) -> Any:
         found: Any = solver.update(
             gradient, state, x, value=value, grad=gradient, value_fn=function
         )
-        updates, state = found
+        updates, state = found[0], found[1]
         slope = jnp.abs(gradient).max() / (1 + jnp.abs(value))
         small = jnp.abs(updates).max() <= task.tolerance * (1 + jnp.abs(x).max())
         flat = jnp.abs(value - before) <= task.tolerance * (jnp.abs(value) + task.tolerance)
