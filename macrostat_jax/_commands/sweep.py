@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import logging
 import sys
 import time
 from collections.abc import Iterator
@@ -181,10 +182,14 @@ def _workers(arguments: Any) -> Iterator[Any]:
     if arguments.workers is None and not arguments.cluster:
         yield None
         return
+    # When it is interrupted, Dask has much to say that is of no use here.
+    quiet: dict[str, Any] = {} if arguments.cluster else {"silence_logs": logging.ERROR}
     try:
-        client = sample.cluster(arguments.cluster or arguments.workers)
+        client = sample.cluster(arguments.cluster or arguments.workers, **quiet)
     except ImportError as error:
         raise ValueError(str(error)) from error
+    for name in ("tornado.application", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     with client:
         yield client
 
