@@ -349,6 +349,17 @@ def test_progress_counts_runs(monkeypatch, capsys):
     assert "pip install tqdm" in capsys.readouterr().err
 
 
+def test_what_goes_wrong_while_results_are_put_in_place_is_an_error(monkeypatch):
+    def fail(*_: Any) -> None:
+        raise OSError("no room")
+
+    monkeypatch.setattr("macrostat_jax.sample._program.place", fail)
+    design = sample.random(TOY, 50, {"rate": (0.1, 0.9)})
+    for block in (16, 64):
+        with pytest.raises(OSError, match="no room"):
+            sample.sweep(TOY, design, block=block)
+
+
 # Stores of results
 
 
