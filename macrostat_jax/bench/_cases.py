@@ -35,13 +35,16 @@ class Case:
     sizes: tuple[tuple[str, int], ...] = ()
     """Numbers of agents: axis -> size, as `Model.resize` takes them."""
     seed: int = 0
+    without: tuple[str, ...] = ()
+    """Variables that are left out of the outputs: those that the published package computes otherwise."""
 
     def to_dict(self) -> dict[str, Any]:
         return {**dataclasses.asdict(self), "sizes": dict(self.sizes)}
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Case:
-        return cls(**{**given, "sizes": tuple(sorted(given["sizes"].items()))})
+        sizes = tuple(sorted(given["sizes"].items()))
+        return cls(**{**given, "sizes": sizes, "without": tuple(given["without"])})
 
     @property
     def order(self) -> int:

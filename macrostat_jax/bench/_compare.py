@@ -116,7 +116,9 @@ def _ran(about: Mapping[str, Any] | None) -> bool:
 
 def _judged(before: Row | None, after: Row | None, level: float) -> Judgement:
     if before is None or after is None:
-        return Judgement(before, after, None, f"only in the {'new' if before is None else 'old'} file")
+        return Judgement(
+            before, after, None, f"only in the {'new' if before is None else 'old'} file"
+        )
     if not (before.measured and after.measured):
         if not before.measured and not after.measured:
             return Judgement(before, after, None, "measured in neither")
@@ -141,5 +143,3 @@ def single(judgements: list[Judgement]) -> bool:
         and min(len(one.before.seconds), len(one.after.seconds)) < 2
         for one in judgements
     )
-
-

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import scipy.stats
 
 LEVEL = 0.99
 """Of intervals: a table has dozens of rows, and one in twenty would be a false alarm too many."""
@@ -82,6 +81,8 @@ def ratio_interval(
 
 def _welch(a: np.ndarray, b: np.ndarray, level: float) -> float:
     """Half the width of the interval for the difference of two means of unequal variances."""
+    import scipy.stats
+
     parts = np.array([a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)])
     variance = parts.sum()
     if variance == 0:

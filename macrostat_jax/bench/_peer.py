@@ -22,7 +22,11 @@ PATIENCE = 60.0
 """Seconds of a call that is known beforehand to take longer are not waited for."""
 CHECKED_RUNS = 8
 STREAM, SQUARE = 1 << 23, 1024
-NONE = {"jvp": "product with a tangent", "vjp": "product with a cotangent", "hvp": "second derivative"}
+NONE = {
+    "jvp": "product with a tangent",
+    "vjp": "product with a cotangent",
+    "hvp": "second derivative",
+}
 
 
 class Published:
@@ -30,14 +34,19 @@ class Published:
 
     def hello(self) -> dict[str, Any]:
         try:
-            import macrostat
             import torch
+
+            import macrostat
+            import macrostat.diff
+            import macrostat.models
         except ImportError as error:
             raise Refused(f"the environment of --peer lacks it: {error}") from None
         if getattr(macrostat, "__file__", None) is None:
             raise Refused("the environment of --peer has no package macrostat")
         names = ("macrostat", "torch", "numpy")
-        if any(one.metadata["Name"] == "macrostat-jax" for one in importlib.metadata.distributions()):
+        if any(
+            one.metadata["Name"] == "macrostat-jax" for one in importlib.metadata.distributions()
+        ):
             raise Refused("the environment of --peer has macrostat-jax, not the published package")
         versions = {name: importlib.metadata.version(name) for name in names}
         return {
@@ -68,7 +77,7 @@ class Published:
         self.model: Any = self._model(case)
         init = self.model.parameters.hyper["timesteps_initialization"]
         self.rows = slice(init + 1, init + 1 + case["periods"])
-        self._call = getattr(self, "_" + case["scenario"].replace("-", "_"))
+        self._call: Any = getattr(self, "_" + case["scenario"].replace("-", "_"))
         return {"dtype": "float32", "trace": time.perf_counter() - start, "compile": 0.0}
 
     def _model(self, case: dict[str, Any]) -> Any:
@@ -171,7 +180,9 @@ class Published:
             if name not in names:
                 continue
             width = int(np.prod(shape, dtype=int))
-            columns = [found[p][:, at : at + width].reshape(-1, *shape) for p in self.case["params"]]
+            columns = [
+                found[p][:, at : at + width].reshape(-1, *shape) for p in self.case["params"]
+            ]
             arrays[key] = np.stack(columns, axis=-1)
             at += width
         return arrays
@@ -180,8 +191,7 @@ class Published:
         raise Refused("the reference is JAX's")
 
     def drop(self) -> None:
-        self._call = None  # pyright: ignore[reportAttributeAccessIssue]
-        self.model = None
+        self._call = self.model = None
 
 
 if __name__ == "__main__":

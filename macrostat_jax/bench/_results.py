@@ -78,7 +78,9 @@ class Row:
     def key(self) -> tuple[Any, ...]:
         """What the row is a figure of."""
         return tuple(
-            tuple(sorted(value.items())) if isinstance(value := getattr(self, name), dict) else value
+            tuple(sorted(value.items()))
+            if isinstance(value := getattr(self, name), dict)
+            else value
             for name in KEY
         )
 
@@ -171,9 +173,7 @@ class Results:
         """The rows of a backend, or of a (scenario, backend)."""
         scenario, backend = (None, at) if isinstance(at, str) else at
         return [
-            row
-            for row in self.rows
-            if row.backend == backend and scenario in (None, row.scenario)
+            row for row in self.rows if row.backend == backend and scenario in (None, row.scenario)
         ]
 
     def __str__(self) -> str:

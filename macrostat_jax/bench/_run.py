@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import platform
@@ -13,11 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import models as register
 from ._backends import BACKENDS, REFERENCE
 from ._cases import SCENARIOS, Case, cases, check_counts, check_names
 from ._figures import calls_per_round, disagreement
-from ._results import Results, Row
+from ._results import SINGLE, Results, Row
 from ._workers import Cannot, Gone, Worker
 
 LEAST = 3
@@ -72,7 +72,9 @@ def run(
         KeyError: an unknown model or axis. ValueError: an unknown scenario or backend, with the list of
             what there is; sizes or settings out of range.
     """
-    scenarios = check_names("scenario", list(SCENARIOS if scenarios is None else scenarios), SCENARIOS)
+    scenarios = check_names(
+        "scenario", list(SCENARIOS if scenarios is None else scenarios), SCENARIOS
+    )
     chosen = check_names("backend", list(BACKENDS if backends is None else backends), BACKENDS)
     periods, batch = check_counts("periods", periods), check_counts("batch", batch)
     check_counts("rounds and processes", (rounds, processes))
@@ -80,6 +82,8 @@ def run(
         raise ValueError(f"budget and limit are seconds above 0, not {budget!r} and {limit!r}.")
     if isinstance(models, str) or not models:
         raise ValueError("Name one or more models, as a list.")
+    from .. import models as register
+
     todo: list[Case] = []
     for name in models:
         todo += cases(register.get(name), scenarios, periods, batch, sizes, seed)
@@ -116,6 +120,8 @@ class _Session:
         self.about: dict[str, dict[str, Any]] = {}
         self.rows: dict[tuple[Any, ...], Row] = {}
         self.workers: dict[str, Worker] = {}
+        self.otherwise: dict[tuple[Any, ...], tuple[str, ...]] = {}
+        """Model and size -> the variables that the published package computes otherwise."""
 
     def process(self, todo: Sequence[Case], number: int, of: int) -> None:
         """One process of every backend through all cases."""
@@ -156,6 +162,7 @@ class _Session:
 
     def _row(self, case: Case, backend: str) -> Row:
         given = case.to_dict()
+        del given["without"]
         row = Row(backend=backend, **given)
         return self.rows.setdefault(row.key, row)
 
@@ -189,7 +196,8 @@ class _Session:
         """Traces, compiles and calls once; how many calls a round has room for."""
         asked = case.to_dict()
         if BACKENDS[worker.name].module is None:
-            asked |= _for_peer(case)
+            case = dataclasses.replace(case, without=self.otherwise.get(_place(case), ()))
+            asked = case.to_dict() | _for_peer(case)
         found = worker.ask("prepare", case=asked)
         called = worker.ask("first")["seconds"]
         for key in ("dtype", "parameters", "outputs", "runs", "passes", "note"):
@@ -268,8 +276,32 @@ class _Session:
                     continue
                 against, row.against = found[witness], witness
             if BACKENDS[name].module is None:
-                arrays, against = _common(row, arrays, against)
+                against = self._common(row, case, arrays, against)
+                arrays = {key: value for key, value in arrays.items() if key in against}
             row.agreement = disagreement(arrays, against)
+
+    def _common(
+        self, row: Row, case: Case, found: dict[str, np.ndarray], right: dict[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """The part of the reference that the published package is held to: what it computes as we do.
+
+        Its plain simulation shows which variables it leaves out, or never sets; the row says so.
+        """
+        place = _place(case)
+        if case.scenario == "simulate":
+            close = {
+                key
+                for key, value in right.items()
+                if key in found and disagreement({key: found[key]}, {key: value}) <= SINGLE
+            }
+            self.otherwise[place] = tuple(key for key in right if key not in close)
+        left = self.otherwise.get(place, ())
+        if left:
+            row.note = f"compared without {', '.join(left)}, which it computes otherwise"
+        if left and case.scenario == "gradient":
+            limited = dataclasses.replace(case, without=left)
+            return self._reference(limited) or right
+        return {key: value for key, value in right.items() if key not in left}
 
     def _reference(self, case: Case) -> dict[str, np.ndarray] | None:
         worker = self._start(REFERENCE)
@@ -290,28 +322,40 @@ class _Session:
             for row in rows
             if row.scenario == "simulate" and row.measured
         }
+        best = _best(self.about)
         for row in rows:
             row.simulation = plain.get((row.backend, row.model, row.periods, str(row.sizes)))
-            limits = self.about.get(row.backend, {}).get("limits")
-            if row.measured and limits and row.operations is not None and row.traffic is not None:
-                row.limit = max(
-                    row.operations / limits["rate"], row.traffic / limits["bandwidth"]
-                )
+            limits = best.get(self.about.get(row.backend, {}).get("device"))
+            if (
+                row.measured
+                and limits
+                and row.dtype == "float64"
+                and row.operations is not None
+                and row.traffic is not None
+            ):
+                row.limit = max(row.operations / limits["rate"], row.traffic / limits["bandwidth"])
         return rows
 
 
-def _common(
-    row: Row, found: dict[str, np.ndarray], right: dict[str, np.ndarray]
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Arrays that both packages have; the row notes where some are missing."""
-    both = [key for key in right if key in found]
-    if len(both) < len(right):
-        row.note = f"compared are the {len(both)} of {len(right)} variables that it has"
-    return {key: found[key] for key in both}, {key: right[key] for key in both}
+def _best(about: Mapping[str, Mapping[str, Any]]) -> dict[Any, dict[str, float]]:
+    """Device -> the highest bandwidth and rate that any backend reached on it in float64."""
+    found: dict[Any, dict[str, float]] = {}
+    for name, one in about.items():
+        if BACKENDS[name].dtype == "float64" and "limits" in one:
+            limits = found.setdefault(one["device"], {})
+            for key, value in one["limits"].items():
+                limits[key] = max(limits.get(key, 0.0), value)
+    return found
+
+
+def _place(case: Case) -> tuple[Any, ...]:
+    return case.model, case.periods, case.sizes
 
 
 def _for_peer(case: Case) -> dict[str, Any]:
     """What the published package's worker cannot look up by itself: our names and shapes."""
+    from .. import models as register
+
     model = register.get(case.model)
     if any(field.shape for field in model.Params.fields.values()) and case.order:
         raise Cannot("parameters that are arrays: the two packages order them differently")
@@ -319,7 +363,11 @@ def _for_peer(case: Case) -> dict[str, Any]:
     return {
         "random": bool(model.random or model.random_start),
         "params": [field.name for field in model.Params.fields.values()],
-        "variables": {fields[key].name: [key, list(fields[key].shape)] for key in model.real},
+        "variables": {
+            fields[key].name: [key, list(fields[key].shape)]
+            for key in model.real
+            if key not in case.without
+        },
     }
 
 

@@ -37,16 +37,21 @@ def table(results: Results) -> str:
         lines += _reasons(found, results)
     if crossed := crossing(results):
         lines += ["", "Crossovers", *(f"  {line}" for line in crossed)]
-    notes = sorted({f"  {row.backend}, {row.scenario}: {row.note}" for row in results.rows if row.note})
+    notes: dict[str, list[str]] = {}
+    for row in results.rows:
+        if row.note:
+            notes.setdefault(f"{row.backend}, {row.model}: {row.note}", []).append(row.scenario)
     if notes:
-        lines += ["", "Notes", *notes]
+        lines += ["", "Notes"]
+        lines += [f"  {note} ({', '.join(dict.fromkeys(w))})" for note, w in notes.items()]
     return "\n".join([*lines, LEGEND])
 
 
 def _title(results: Results) -> str:
     machine, settings = results.machine, results.settings
     parts = [f"{machine['cores']} cores", machine["cpu"], machine["system"]]
-    repeats = f"{settings['processes']} processes of {settings['rounds']} rounds each"
+    many = settings["processes"]
+    repeats = f"{many} process{'es' if many > 1 else ''} of {settings['rounds']} rounds each"
     return f"Backends side by side: {repeats}, {settings['date']}\n  {', '.join(map(str, parts))}"
 
 
@@ -149,7 +154,11 @@ def size(value: float) -> str:
     """`12 MB`"""
     for scale, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if value >= scale:
-            return f"{value / scale:.2g} {unit}" if value < 100 * scale else f"{value / scale:.0f} {unit}"
+            return (
+                f"{value / scale:.2g} {unit}"
+                if value < 100 * scale
+                else f"{value / scale:.0f} {unit}"
+            )
     return "0"
 
 
@@ -167,9 +176,7 @@ def crossing(results: Results) -> list[str]:
                     first, then = (a, b) if left[0] < right[0] else (b, a)
                     if lines and lines[-1].startswith(f"{title}: {first} is"):
                         first, then = then, first
-                    lines.append(
-                        f"{title}: {first} is faster below {at:,.3g} {what}, {then} above"
-                    )
+                    lines.append(f"{title}: {first} is faster below {at:,.3g} {what}, {then} above")
     return lines
 
 
@@ -207,7 +214,7 @@ def comparison(found: Comparison) -> str:
         lines += ["", "Forced: these differ, and the times with them"]
         lines += [f"  {line}" for line in found.differs]
     header = ("model", "scenario", "backend", "size", "old", "new", "ratio", "interval", "verdict")
-    rows = [header]
+    rows: list[tuple[str, ...]] = [header]
     for one in found.judgements:
         row = one.after or one.before
         assert row is not None

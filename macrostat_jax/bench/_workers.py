@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -42,7 +43,7 @@ class Worker:
 
     def __init__(self, name: str, peer: str | None, limit: float) -> None:
         self.name, self.limit = name, limit
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `close`)
         self._scratch = tempfile.TemporaryDirectory(prefix="macrostat-bench-")
         self._rest = b""
         try:
@@ -119,7 +120,11 @@ class Worker:
             )
         if "No module named" in last:
             package = last.rpartition("'")[0].rpartition("'")[2]
-            extra = 'pip install "macrostat-jax[torch]"' if package == "torch" else f"pip install {package}"
+            extra = (
+                'pip install "macrostat-jax[torch]"'
+                if package == "torch"
+                else f"pip install {package}"
+            )
             return f"the package {package} is not installed ({extra})"
         return f"the process ended: {last[:160]}" if last else "the process ended without a word"
 
@@ -141,10 +146,8 @@ class Worker:
         """Ends the process: its input ends, and it goes; if not, it is made to."""
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
-                try:
+                with contextlib.suppress(OSError):
                     stream.close()
-                except OSError:
-                    pass
         try:
             self._process.wait(timeout=5)
         except subprocess.TimeoutExpired:

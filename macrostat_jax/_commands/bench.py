@@ -1,0 +1,186 @@
+"""`macrostat bench`: backends side by side."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+DEFAULT = ("GL06PC",)
+EVERY = 30.0
+"""Seconds between notes of progress where there is no terminal."""
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """The options."""
+    from ..bench._backends import BACKENDS
+    from ..bench._cases import SCENARIOS
+
+    lines = ["scenarios:", *(f"  {name:<18}{text}" for name, text in SCENARIOS.items())]
+    lines += ["", "backends:", *(f"  {name:<18}{one.about}" for name, one in BACKENDS.items())]
+    lines += [
+        "",
+        "All are measured unless told otherwise; what a backend cannot do is a row that says why.",
+    ]
+    parser.epilog = "\n".join(lines)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    take = parser.add_argument
+    take("models", nargs="*", metavar="MODEL", help=f"of `macrostat list` (default: {DEFAULT[0]})")
+    take("--scenario", action="append", metavar="NAME", help="only this one (repeat, or a,b,c)")
+    take("--backend", action="append", metavar="NAME", help="only this one (repeat, or a,b,c)")
+    take("--periods", action="append", metavar="T", help="horizons (repeat, or 100,1000)")
+    take("--batch", action="append", metavar="B", help="runs of a sweep (repeat, or 64,1024)")
+    take(
+        "--size",
+        action="append",
+        default=[],
+        metavar="AXIS=N",
+        help="numbers of agents, e.g. firm=100,1000 (axes of several --size are combined)",
+    )
+    take("--budget", type=float, default=0.5, metavar="SECONDS",
+         help="prepared calls of each figure and process (default: 0.5)")  # fmt: skip
+    take("--rounds", type=int, default=7, metavar="N", help="turns of the backends (default: 7)")
+    take("--processes", type=int, default=3, metavar="N",
+         help="fresh processes of each backend (default: 3; 1 is quick, and cannot tell as much)")  # fmt: skip
+    take("--limit", type=float, default=120.0, metavar="SECONDS",
+         help="give up a call after this (default: 120)")  # fmt: skip
+    take("--seed", type=int, default=0, metavar="N", help="of random models' noise (default: 0)")
+    take("--peer", metavar="PYTHON", help="a Python that has the published torch package")
+    take("--json", metavar="FILE", help="save everything, for --compare and for machines")
+    take("--csv", metavar="FILE", help="save the figures as a table")
+    take("--plot", metavar="FILE", help="save a picture: times against batch and horizon")
+    take("--compare", nargs=2, metavar=("OLD", "NEW"),
+         help="compare two files of --json, and measure nothing; --json FILE saves the verdicts")  # fmt: skip
+    take("--force", action="store_true", help="compare also different machines or versions")
+
+
+def run(arguments: Any) -> int:
+    if arguments.compare:
+        return _compare(arguments)
+    if arguments.force:
+        raise ValueError("--force is of --compare.")
+    return _measure(arguments)
+
+
+def _compare(arguments: Any) -> int:
+    from ..bench import compare
+
+    given = {
+        "MODEL": arguments.models,
+        "--csv": arguments.csv,
+        "--plot": arguments.plot,
+        "--scenario": arguments.scenario,
+        "--backend": arguments.backend,
+    }
+    if wrong := [name for name, value in given.items() if value]:
+        raise ValueError(f"--compare measures nothing: it takes no {', '.join(wrong)}.")
+    try:
+        found = compare(*arguments.compare, force=arguments.force)
+    except ValueError as error:
+        raise ValueError(
+            str(error).replace("force=True (on the command line: --force)", "--force")
+        ) from None
+    print(found)
+    if arguments.json:
+        Path(arguments.json).write_text(json.dumps(found.to_dict(), indent=1) + "\n")
+        print(f"  saved {arguments.json}")
+    return 0
+
+
+def _measure(arguments: Any) -> int:
+    from .. import bench
+    from ..cli import _picture, _say_saved
+
+    for option, ending in (("json", ".json"), ("csv", ".csv")):
+        file = getattr(arguments, option)
+        if file and Path(file).suffix != ending:  # said before minutes of measuring, not after
+            raise ValueError(f"--{option} {file}: the file's name ends in {ending}.")
+    with _told() as tell:
+        found = bench.run(
+            arguments.models or DEFAULT,
+            scenarios=_names(arguments.scenario),
+            backends=_names(arguments.backend),
+            periods=_numbers("--periods", arguments.periods) or (),
+            batch=_numbers("--batch", arguments.batch) or (1024,),
+            sizes=_sizes(arguments.size),
+            budget=arguments.budget,
+            rounds=arguments.rounds,
+            processes=arguments.processes,
+            limit=arguments.limit,
+            peer=arguments.peer,
+            seed=arguments.seed,
+            command=_command(),
+            progress=tell,
+        )
+    for file in (arguments.json, arguments.csv):
+        if file:
+            found.save(file)
+    print(found)
+    if arguments.plot:
+        if any(row.measured for row in found.rows):
+            _picture(found.plot(), Path(arguments.plot))
+        else:
+            print("macrostat bench: nothing was measured: no picture.", file=sys.stderr)
+            arguments.plot = None
+    _say_saved(arguments.json, arguments.csv, arguments.plot)
+    wrong = [row for row in found.rows if row.agrees is False]
+    return 1 if wrong or not any(row.measured for row in found.rows) else 0
+
+
+def _names(given: list[str] | None) -> list[str] | None:
+    if given is None:
+        return None
+    return [name.strip() for text in given for name in text.split(",") if name.strip()]
+
+
+def _numbers(option: str, given: list[str] | None) -> list[int] | None:
+    try:
+        return None if given is None else [int(name) for name in _names(given) or ()]
+    except ValueError:
+        raise ValueError(f"{option} takes whole numbers, not {', '.join(given or ())!r}.") from None
+
+
+def _sizes(given: list[str]) -> list[dict[str, int]]:
+    """Every combination of the sizes of the axes."""
+    found: list[dict[str, int]] = [{}]
+    for text in given:
+        axis, equals, values = text.partition("=")
+        if not (equals and axis.strip()):
+            raise ValueError(f"--size takes AXIS=N, not {text!r}.")
+        numbers = _numbers("--size", [values]) or []
+        found = [one | {axis.strip(): n} for one in found for n in numbers]
+    return found if given else []
+
+
+def _command() -> str:
+    """The command line, without the paths of this machine."""
+    given = [Path(one).name if "/" in one else one for one in sys.argv[1:]]
+    return shlex.join(["macrostat", *given])
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[Any]:
+    """A function that writes a line of progress, again and again on a terminal."""
+    terminal = sys.stderr.isatty()
+    last, width = -EVERY, 0
+
+    def tell(text: str) -> None:
+        nonlocal last, width
+        now = time.perf_counter()
+        if not terminal and now - last < EVERY:
+            return
+        last, width = now, max(width, len(text))
+        shown = f"\r{text:<{width}}" if terminal else f"{text}\n"
+        print(shown, end="", file=sys.stderr, flush=True)
+
+    try:
+        yield tell
+    finally:
+        if width and terminal:
+            print("\r" + " " * width + "\r", end="", file=sys.stderr, flush=True)
