@@ -112,15 +112,15 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
     try:
         yield scratch / path.name
         if durable:
-            _to_disk(scratch / path.name)
+            to_disk(scratch / path.name)
         os.replace(scratch / path.name, path)
         if durable:
-            _to_disk(path.parent)
+            to_disk(path.parent)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _to_disk(path: Path) -> None:
+def to_disk(path: Path) -> None:
     """Brings what the system still holds in memory of a file, or of a folder's names, to the disk."""
     if path.is_dir() and os.name == "nt":  # which cannot open folders
         return

@@ -165,6 +165,8 @@ def stored(
             f"{error.strerror or error}. {now.done:,} of {now.total:,} runs are finished, and safe in "
             f"{folder.path}: make room, and call sweep again to go on",
         ) from error
+    finally:
+        folder.settle()
     result = StoredSweep(folder)
     if result.failed:
         number, first = next(iter(result.failed.items()))
