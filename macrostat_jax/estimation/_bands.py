@@ -15,7 +15,7 @@ from .. import _compile
 from .._simulate import trajectory
 from .._steady import steady_state
 from ._identifiability import RESOLUTION
-from ._problem import placed
+from ._programs import placed
 
 if TYPE_CHECKING:
     import pandas as pd

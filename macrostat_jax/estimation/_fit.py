@@ -13,7 +13,8 @@ import numpy as np
 from .. import _compile
 from ._identifiability import Identifiability
 from ._outcome import EXACT, judge
-from ._problem import Problem, _residuals, placed
+from ._problem import Problem
+from ._programs import _residuals, placed
 from ._solvers import STEPS, Ended, Task, check, solve
 from ._statistics import SeriesFit, series_fits
 

@@ -18,7 +18,7 @@ import numpy as np
 from .. import _compile
 from .._simulate import run_keys, trajectory
 from ._levenberg_marquardt import LeastSquares, levenberg_marquardt
-from ._problem import _moved, placed
+from ._programs import _moved, placed
 from ._sampling import check_counts
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ import numpy as np
 
 from .. import _compile
 from ._identifiability import Identifiability, identifiability
-from ._problem import Problem, prior_density
+from ._problem import Problem
+from ._programs import prior_density
 from ._solvers import Ended, Task, _value_jacobian, _value_rows
 
 NEAR = 0.01

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import functools
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,13 +13,24 @@ import numpy as np
 
 from .. import _compile
 from .._model import Model
-from .._simulate import Inputs, Plan, prepare, trajectory
-from ._data import lay_out
+from .._simulate import Inputs, prepare
+from ._arguments import _base, _check_fixed, _columns, _float64, _length, _scenario
 from ._free import Place, bijection, free_numbers, place, places, ties
-from ._observed import Moments, match
+from ._matching import match
+from ._observed import Moments
 from ._priors import Prior, check_within
-
-LOG_2PI = math.log(2 * math.pi)
+from ._programs import (
+    _at,
+    _cost,
+    _first_state,
+    _log_density,
+    _log_likelihood,
+    _log_prior,
+    _params,
+    _path,
+    _residuals,
+    _values,
+)
 
 
 class Problem:
@@ -398,256 +407,3 @@ class Problem:
                 f"{self.model.name}: at the start {len(bad)} of {count} residuals are not finite, the first "
                 f"for {', '.join(named)}: start elsewhere, or observe something that is defined there."
             )
-
-
-# The programs: the problem is static, its inputs are not ----------------------------------------------
-
-
-def _moved(problem: Problem, u: Any, inputs: Inputs) -> tuple[Inputs, Any, Any]:
-    """The inputs at u, the free values, and log |det d values / d u|; traced."""
-    dtype = jnp.asarray(jax.tree.leaves(inputs.params)[0]).dtype
-    found = problem.bijection.constrain(jnp.asarray(u, dtype), problem._totals(inputs))
-    return placed(problem, inputs, found.values, found.rests), found.values, found.log_det
-
-
-def placed(problem: Problem, inputs: Inputs, values: Any, rests: Any = None) -> Inputs:
-    """The inputs with the free numbers at `values` (k,), in their own units; traced.
-
-    `rests` are the derived numbers; default: what the values leave.
-    """
-    if rests is None:
-        position = {one: i for i, one in enumerate(problem._places)}
-        totals = problem._totals(inputs)
-        rests = [
-            total - sum(values[position[one]] for one in tie.members if one in position)
-            for total, tie in zip(totals, problem._ties, strict=True)
-        ]
-    moved = {one: values[i] for i, one in enumerate(problem._places)}
-    moved |= {tie.rest: rests[i] for i, tie in enumerate(problem._ties)}
-    params = _replaced(inputs.params, {p: v for p, v in moved.items() if p.group == "params"})
-    inputs = inputs._replace(params=params)
-    first = {p: v for p, v in moved.items() if p.group == "initial"}
-    if first:
-        initial = _first_state(problem, inputs) if inputs.initial is None else inputs.initial
-        inputs = inputs._replace(initial=_replaced(initial, first))
-    return inputs
-
-
-def _replaced(record: Any, moved: Mapping[Place, Any]) -> Any:
-    changes: dict[str, Any] = {}
-    for one, value in moved.items():
-        if not one.element:
-            changes[one.key] = value
-            continue
-        array = jnp.asarray(changes.get(one.key, getattr(record, one.key)))
-        changes[one.key] = array.at[one.element].set(value)
-    return record.replace(**changes) if changes else record
-
-
-def _first_state(problem: Problem, inputs: Inputs) -> Any:
-    """The state before the first period, as the model has it."""
-    model = problem.model
-    if model.random_start:
-        raise TypeError(f"{model.name} draws its initial state: give it whole, initial=State(...).")
-    from .._simulate import _canonical_state, float_dtype
-
-    first = jax.tree.map(lambda leaf: leaf[0], inputs.scenario)
-    state = model.initial_state(model.constrain(inputs.params), first)
-    return _canonical_state(model, state, float_dtype(inputs))
-
-
-def _at(inputs: Inputs, one: Place) -> Any:
-    record = inputs.initial if one.group == "initial" else inputs.params
-    value = getattr(record, one.key)
-    return value[one.element] if one.element else value
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _params(problem: Problem, u: Any, inputs: Inputs) -> Any:
-    return problem.model.constrain(_moved(problem, u, inputs)[0].params)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _values(problem: Problem, u: Any, inputs: Inputs) -> Any:
-    return _moved(problem, u, inputs)[1]
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _path(problem: Problem, u: Any, inputs: Inputs) -> Any:
-    return trajectory(problem._plan, _moved(problem, u, inputs)[0])
-
-
-def errors(problem: Problem, inputs: Inputs) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """Model less data of each series, times sqrt(weight), and the residuals of the moments; traced."""
-    path = trajectory(_lean(problem), inputs)
-    series = tuple(one.errors(path) for one in problem.series)
-    moments = []
-    for one, root in zip(problem.moments, problem._roots, strict=True):
-        found = jnp.atleast_1d(jnp.asarray(one.of(path)))
-        if found.shape != (len(root),):
-            raise ValueError(f"{one.name!r} gives {found.shape}, its target is ({len(root)},).")
-        target = np.atleast_1d(np.asarray(one.target)).astype(found.dtype)
-        moments.append(root.astype(found.dtype) @ (found - target))
-    return series, tuple(moments)
-
-
-def _lean(problem: Problem) -> Plan:
-    """Without the variables that nobody looks at, where functions of the path do not."""
-    if problem.moments or any(one.observed.of is not None for one in problem.series):
-        return problem._plan
-    read = {place[0] for one in problem.series for place in one.reads if place is not None}
-    return problem._plan._replace(recorded=tuple(sorted(read)))
-
-
-def weighted(problem: Problem, inputs: Inputs, scales: Any) -> Any:
-    """The residuals (m,), for a standard deviation of the errors of each series; traced."""
-    series, moments = errors(problem, inputs)
-    parts = [e / jnp.asarray(scales[i], e.dtype) for i, e in enumerate(series)]
-    return jnp.concatenate([*parts, *moments])
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _residuals(problem: Problem, u: Any, inputs: Inputs, scales: Any) -> Any:
-    return weighted(problem, _moved(problem, u, inputs)[0], scales)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _cost(problem: Problem, u: Any, inputs: Inputs, scales: Any) -> Any:
-    return (_residuals(problem, u, inputs, scales) ** 2).sum() / 2
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _log_likelihood(problem: Problem, u: Any, inputs: Inputs) -> Any:
-    return likelihood(problem, _moved(problem, u, inputs)[0])
-
-
-def likelihood(problem: Problem, inputs: Inputs) -> Any:
-    """The log-likelihood of inputs in their own units; traced."""
-    series, moments = errors(problem, inputs)
-    total = jnp.zeros((), (*series, *moments)[0].dtype)
-    for one, found in zip(problem.series, series, strict=True):
-        squares, n = (found**2).sum(), one.size
-        if one.sigma is None:
-            total = total - n / 2 * (jnp.log(squares / n) + LOG_2PI + 1)
-        else:
-            total = total - squares / (2 * one.sigma**2) - n * (math.log(one.sigma) + LOG_2PI / 2)
-        total = total + n / 2 * math.log(one.observed.weight)
-    for found in moments:
-        total = total - (found**2).sum() / 2
-    return jnp.where(jnp.isnan(total), -jnp.inf, total)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _log_prior(problem: Problem, u: Any, inputs: Inputs) -> Any:
-    _, values, log_det = _moved(problem, u, inputs)
-    return prior_density(problem, values) + log_det
-
-
-def prior_density(problem: Problem, values: Any) -> Any:
-    """The log density of the priors at values (k,), in the parameters' own units; traced."""
-    total = jnp.zeros((), values.dtype)
-    for i, name in enumerate(problem.names):
-        if name in problem.priors:
-            total = total + problem.priors[name].logpdf(values[i]) - math.log(problem._mass[name])
-    return total
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _log_density(problem: Problem, u: Any, inputs: Inputs) -> Any:
-    return _log_prior(problem, u, inputs) + _log_likelihood(problem, u, inputs)
-
-
-# What the arguments mean ------------------------------------------------------------------------------
-
-
-def _float64(tree: Any) -> Any:
-    """Floating arrays as float64 NumPy: calibration computes in float64 whatever the inputs' dtype."""
-
-    def one(leaf: Any) -> Any:
-        if hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating):
-            return np.asarray(leaf, np.float64)
-        return leaf
-
-    return jax.tree.map(one, tree)
-
-
-def _base(model: Model, params: Any, fixed: Mapping[str, Any]) -> Any:
-    """The parameters where nothing is moved."""
-    if params is None:
-        return model.params(**fixed)
-    if not fixed:
-        return params
-    given = {name: getattr(params, name) for name in params.fields}
-    derived = {constraint.derived for constraint in model.constraints}
-    given |= {model.Params.key_of(name): value for name, value in fixed.items()}
-    return model.params(**{k: v for k, v in given.items() if k not in derived})
-
-
-def _check_fixed(
-    model: Model, fixed: Mapping[str, Any], free: Mapping[Place, Any], tied: Sequence[Any]
-) -> None:
-    rests = {tie.rest for tie in tied}
-    for name in fixed:
-        key = model.Params.key_of(name)
-        for one in places(model, key):
-            if one in free or one in rests:
-                whole = all(p in free for p in places(model, key))
-                if whole or one in rests:
-                    raise ValueError(
-                        f"{name!r} is both fixed and free, or derived from what is free."
-                    )
-
-
-def _columns(model: Model, scenario: Any) -> dict[str, str]:
-    """The series of a scenario that are columns of the data."""
-    if not isinstance(scenario, Mapping):
-        return {}
-    named = {model.Scenario.key_of(name): value for name, value in scenario.items()}
-    return {key: value for key, value in named.items() if isinstance(value, str)}
-
-
-def _length(model: Model, scenario: Any, shocks: Any, noise: Any) -> int | None:
-    """The horizon that given paths have."""
-    if isinstance(scenario, Mapping):
-        for name, value in scenario.items():
-            shape = model.Scenario.fields[model.Scenario.key_of(name)].shape
-            if not isinstance(value, str) and np.ndim(value) > len(shape):
-                return np.shape(value)[0]
-        return None
-    fields = {} if scenario is None or isinstance(scenario, str) else model.Scenario.fields
-    for key, field in fields.items():
-        value = getattr(scenario, key)
-        if np.ndim(value) > len(field.shape):
-            return np.shape(value)[0]
-    for label, value in (shocks or {}).items():
-        field = model.Params.fields[model.split_shock(label)[0]]
-        if np.ndim(value) > len(field.shape):
-            return np.shape(value)[0]
-    return None
-
-
-def _scenario(
-    model: Model, scenario: Any, columns: Mapping[str, str], table: Mapping[str, Any], calendar: Any
-) -> Any:
-    """Exogenous paths, those that are columns of the data laid out over the run."""
-    if not isinstance(scenario, Mapping):
-        return scenario
-    given = {model.Scenario.key_of(name): value for name, value in scenario.items()}
-    for key, column in columns.items():
-        if column not in table:
-            raise KeyError(
-                f"The data have no column {column!r} for the series {key!r}. Columns: {', '.join(table)}."
-            )
-        values, _, dates = lay_out(column, table[column][0], table[column][1], calendar)
-        missing = [date for date, value in zip(dates, values, strict=True) if np.isnan(value)]
-        if len(values) != calendar.periods:
-            raise ValueError(
-                f"The column {column!r} must be of the run's frequency, {calendar.freq}."
-            )
-        if missing:
-            raise ValueError(
-                f"The series {key!r} needs a value in every period of the run, {calendar.span}; the column "
-                f"{column!r} has none in {len(missing)} of them, the first {missing[0]}."
-            )
-        given[key] = values
-    return model.scenario(periods=calendar.periods, **given)

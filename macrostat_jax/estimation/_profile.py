@@ -12,7 +12,8 @@ import numpy as np
 
 from .. import _compile
 from ._libraries import usual_promotion
-from ._problem import Problem, _moved, likelihood, prior_density
+from ._problem import Problem
+from ._programs import _moved, likelihood, prior_density
 from ._solvers import STEPS, Task, objective, rows, searched
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ import numpy as np
 from .. import _compile
 from ._libraries import library, usual_promotion
 from ._priors import Normal
-from ._problem import Problem, _moved, placed, prior_density, weighted
+from ._problem import Problem
+from ._programs import _moved, placed, prior_density, weighted
 
 METHODS = {
     "lm": "Levenberg-Marquardt (optimistix)",

@@ -11,7 +11,8 @@ import numpy as np
 
 from .. import _compile
 from .._simulate import trajectory
-from ._problem import Problem, _moved
+from ._problem import Problem
+from ._programs import _moved
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

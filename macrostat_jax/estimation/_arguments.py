@@ -1,0 +1,107 @@
+"""The arguments of a problem, brought to the form in which a run takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._model import Model
+from ._data import lay_out
+from ._free import Place, places
+
+
+def _float64(tree: Any) -> Any:
+    """Floating arrays as float64 NumPy: calibration computes in float64 whatever the inputs' dtype."""
+
+    def one(leaf: Any) -> Any:
+        if hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating):
+            return np.asarray(leaf, np.float64)
+        return leaf
+
+    return jax.tree.map(one, tree)
+
+
+def _base(model: Model, params: Any, fixed: Mapping[str, Any]) -> Any:
+    """The parameters where nothing is moved."""
+    if params is None:
+        return model.params(**fixed)
+    if not fixed:
+        return params
+    given = {name: getattr(params, name) for name in params.fields}
+    derived = {constraint.derived for constraint in model.constraints}
+    given |= {model.Params.key_of(name): value for name, value in fixed.items()}
+    return model.params(**{k: v for k, v in given.items() if k not in derived})
+
+
+def _check_fixed(
+    model: Model, fixed: Mapping[str, Any], free: Mapping[Place, Any], tied: Sequence[Any]
+) -> None:
+    rests = {tie.rest for tie in tied}
+    for name in fixed:
+        key = model.Params.key_of(name)
+        for one in places(model, key):
+            if one in free or one in rests:
+                whole = all(p in free for p in places(model, key))
+                if whole or one in rests:
+                    raise ValueError(
+                        f"{name!r} is both fixed and free, or derived from what is free."
+                    )
+
+
+def _columns(model: Model, scenario: Any) -> dict[str, str]:
+    """The series of a scenario that are columns of the data."""
+    if not isinstance(scenario, Mapping):
+        return {}
+    named = {model.Scenario.key_of(name): value for name, value in scenario.items()}
+    return {key: value for key, value in named.items() if isinstance(value, str)}
+
+
+def _length(model: Model, scenario: Any, shocks: Any, noise: Any) -> int | None:
+    """The horizon that given paths have."""
+    if isinstance(scenario, Mapping):
+        for name, value in scenario.items():
+            shape = model.Scenario.fields[model.Scenario.key_of(name)].shape
+            if not isinstance(value, str) and np.ndim(value) > len(shape):
+                return np.shape(value)[0]
+        return None
+    fields = {} if scenario is None or isinstance(scenario, str) else model.Scenario.fields
+    for key, field in fields.items():
+        value = getattr(scenario, key)
+        if np.ndim(value) > len(field.shape):
+            return np.shape(value)[0]
+    for label, value in (shocks or {}).items():
+        field = model.Params.fields[model.split_shock(label)[0]]
+        if np.ndim(value) > len(field.shape):
+            return np.shape(value)[0]
+    return None
+
+
+def _scenario(
+    model: Model, scenario: Any, columns: Mapping[str, str], table: Mapping[str, Any], calendar: Any
+) -> Any:
+    """Exogenous paths, those that are columns of the data laid out over the run."""
+    if not isinstance(scenario, Mapping):
+        return scenario
+    given = {model.Scenario.key_of(name): value for name, value in scenario.items()}
+    for key, column in columns.items():
+        if column not in table:
+            raise KeyError(
+                f"The data have no column {column!r} for the series {key!r}. Columns: {', '.join(table)}."
+            )
+        values, _, dates = lay_out(column, table[column][0], table[column][1], calendar)
+        missing = [date for date, value in zip(dates, values, strict=True) if np.isnan(value)]
+        if len(values) != calendar.periods:
+            raise ValueError(
+                f"The column {column!r} must be of the run's frequency, {calendar.freq}."
+            )
+        if missing:
+            raise ValueError(
+                f"The series {key!r} needs a value in every period of the run, {calendar.span}; the column "
+                f"{column!r} has none in {len(missing)} of them, the first {missing[0]}."
+            )
+        given[key] = values
+    return model.scenario(periods=calendar.periods, **given)
