@@ -113,6 +113,8 @@ def run(arguments: Any) -> int:
 
 def _refuse(arguments: Any) -> None:
     """Options that contradict each other, or would have no effect."""
+    from ..sample._folder import MANIFEST
+
     if arguments.resume and not arguments.out:
         raise ValueError("--resume goes on with the sweep of a folder: name it with --out.")
     if arguments.workers is not None and arguments.cluster:
@@ -123,7 +125,7 @@ def _refuse(arguments: Any) -> None:
         raise ValueError("Give --scenario, or --across, not both.")
     if arguments.seeds is not None and arguments.seed is not None:
         raise ValueError("Give --seed, or --seeds, not both.")
-    if arguments.out and not arguments.resume and (Path(arguments.out) / "manifest.json").exists():
+    if arguments.out and not arguments.resume and (Path(arguments.out) / MANIFEST).exists():
         raise ValueError(
             f"{arguments.out} holds a sweep already: add --resume to go on with it, or choose another "
             "folder."

@@ -13,10 +13,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .._store import MANIFEST, differences, replacing, to_disk
+from .._store import differences, replacing, to_disk
 from . import _files
 
 FORMAT = 1
+MANIFEST, FAILED = "_manifest.json", "_failed"
+"""Readers of folders of Parquet files pass over names that begin like these."""
 WRITING = ".writing-"
 ABANDONED = 3600.0
 """After so many seconds, what a killed process was writing is cleared away."""
@@ -142,7 +144,7 @@ class Folder:
         to_disk(self.path)
 
     def failure(self, number: int) -> Path:
-        return self.path / "failed" / f"chunk_{number:06d}.json"
+        return self.path / FAILED / f"chunk_{number:06d}.json"
 
     def fail(self, number: int, error: BaseException, attempts: int) -> None:
         """Records that a chunk keeps failing."""
@@ -161,7 +163,7 @@ class Folder:
     def failures(self) -> dict[int, dict[str, Any]]:
         """Chunk -> why it failed."""
         found = {}
-        for path in sorted((self.path / "failed").glob("chunk_*.json")):
+        for path in sorted((self.path / FAILED).glob("chunk_*.json")):
             content = json.loads(path.read_text(encoding="utf-8"))
             if not self.file(content["chunk"]).exists():
                 found[content["chunk"]] = content

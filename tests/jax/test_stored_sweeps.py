@@ -135,6 +135,15 @@ def test_float32_stays_float32(tmp_path, float32):
     assert stored.to_pandas()["last"].dtype == np.float32
 
 
+def test_other_tools_read_the_folder(tmp_path, whole):
+    import pandas as pd
+
+    sample.sweep(TOY, DESIGN, keep=keep, block=32, chunk=256, out=tmp_path)
+    (tmp_path / "_failed").mkdir()
+    (tmp_path / "_failed" / "chunk_000007.json").write_text("{}")
+    assert pd.read_parquet(tmp_path).set_index("run").equals(whole)
+
+
 def test_diverged_runs_are_marked_in_files(tmp_path):
     points = np.array([[0.5], [2.0], [0.7], [0.1], [2.0]])
     design = sample.Design(("rate",), points)
@@ -232,8 +241,8 @@ def test_a_folder_of_another_version_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(_program, "versions", lambda: {"macrostat-jax": "9.9", "jax": "1.0"})
     with pytest.raises(ValueError, match=r"macrostat-jax: \S+ there, 9.9 here"):
         sample.sweep(TOY, DESIGN[:64], keep=keep, out=tmp_path)
-    manifest = json.loads((tmp_path / "manifest.json").read_text())
-    (tmp_path / "manifest.json").write_text(json.dumps(manifest | {"format": 7}))
+    manifest = json.loads((tmp_path / "_manifest.json").read_text())
+    (tmp_path / "_manifest.json").write_text(json.dumps(manifest | {"format": 7}))
     with pytest.raises(ValueError, match="format 7 of another version; this one writes 1"):
         sample.open(tmp_path)
 
@@ -244,7 +253,7 @@ def test_folders_of_unknown_origin_are_left_alone(tmp_path):
     (tmp_path / "chunk_000000.parquet").touch()
     with pytest.raises(ValueError, match="unknown origin"):
         sample.sweep(TOY, DESIGN[:64], keep=keep, out=tmp_path)
-    (tmp_path / "manifest.json").write_text("{")
+    (tmp_path / "_manifest.json").write_text("{")
     with pytest.raises(ValueError, match="not the manifest of a sweep"):
         sample.sweep(TOY, DESIGN[:64], keep=keep, out=tmp_path)
 
@@ -374,7 +383,7 @@ def test_a_disk_that_is_really_full(tmp_path, whole):
         assert done.communicate()[1].count("0 of 1,000 runs are finished, and safe in") == 1
     assert done.returncode == 1
     found = sample.open(tmp_path)
-    assert len(found) == 0 and list(tmp_path.glob("*")) == [tmp_path / "manifest.json"]
+    assert len(found) == 0 and list(tmp_path.glob("*")) == [tmp_path / "_manifest.json"]
     with pytest.raises(ValueError, match="none of the 4 chunks is finished"):
         found.to_pandas()
     again = sample.sweep(TOY, DESIGN, keep=keep, block=32, chunk=256, out=tmp_path)
