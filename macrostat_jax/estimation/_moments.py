@@ -121,6 +121,7 @@ def simulated_moments(
     runs: int = 200,
     weights: Any = "optimal",
     covariance: Any = None,
+    target: Any = None,
     seed: int = 0,
     steps: int = 200,
 ) -> MomentFit:
@@ -136,6 +137,8 @@ def simulated_moments(
             covariance; or W itself, (j, j).
         covariance: S, of the data's moments, (j, j). Default: that of one run of the model at the estimates:
             right where the data are as long as a run. The optimal weights are then found in two rounds.
+        target: the data's moments (j,), in place of those declared: fits to other data of the same kind
+            compile nothing anew.
         seed: of the runs.
         steps: the most residuals a search computes.
 
@@ -144,7 +147,10 @@ def simulated_moments(
             wrong shape or not positive definite; moments that do not move with a parameter.
     """
     check_counts(runs=runs, steps=steps)
-    target, labels, root = _checked(problem)
+    declared, labels, root = _checked(problem)
+    target = declared if target is None else np.atleast_1d(np.asarray(target, float))
+    if target.shape != declared.shape or not np.isfinite(target).all():
+        raise ValueError(f"target takes {len(declared)} finite numbers, not {target}.")
     count = len(target)
     kind = weights if isinstance(weights, str) else "given"
     if kind not in ("identity", "optimal", "given"):

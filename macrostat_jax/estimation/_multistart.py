@@ -209,18 +209,22 @@ def _solve(search: _Search, starts: Any, lengths: Any) -> Ends:
     slope = jax.jacfwd(problem.values)
 
     def one(u: Any, length: Any) -> Ends:
-        end, steps, stopped, length = _solution(search, cost, u, length)
+        begin = cost(u)
+        end, end_cost, steps, stopped, length = _solution(search, cost, u, begin, length)
         return Ends(
-            cost(u), jnp.linalg.norm(slope(u), axis=1),
-            cost(end), jnp.linalg.norm(slope(end), axis=1),
+            begin, jnp.linalg.norm(slope(u), axis=1),
+            end_cost, jnp.linalg.norm(slope(end), axis=1),
             end, problem.values(end), steps, stopped, length,
         )  # fmt: skip
 
     return jax.vmap(one)(starts, lengths)
 
 
-def _solution(search: _Search, cost: Callable[[Any], Any], u: Any, length: Any) -> tuple[Any, ...]:
-    """Where a solver ends, after how many steps, whether it stopped by itself; its last step length."""
+def _solution(
+    search: _Search, cost: Callable[[Any], Any], u: Any, cost_before: Any, length: Any
+) -> tuple[Any, ...]:
+    """Where a solver ends and at which cost, after how many steps, whether it stopped by itself; its last
+    step length."""
     import lineax as lx
     import optimistix as optx
 
@@ -230,7 +234,7 @@ def _solution(search: _Search, cost: Callable[[Any], Any], u: Any, length: Any) 
         residuals, tiny = search.problem.residuals, jnp.finfo(u.dtype).tiny
         if search.method == "lm":
             solver = optx.LevenbergMarquardt(**at)
-            begin = 1 / (DAMPING * cost(u) + tiny)
+            begin = 1 / (DAMPING * cost_before + tiny)
         else:  # by singular values: a step of the dogleg has no damping to make it well-posed
             solver = optx.Dogleg(**at, linear_solver=lx.AutoLinearSolver(well_posed=False))
             begin = jnp.ones_like(length)
@@ -238,6 +242,8 @@ def _solution(search: _Search, cost: Callable[[Any], Any], u: Any, length: Any) 
         solver = _continuing()(solver)
         found = optx.least_squares(lambda x, _: residuals(x), solver, u, **more)
         length = found.state.search_state.step_size
+        # The solver has it: another run of the model would take a tenth longer to compile.
+        end_cost = found.state.f_info.as_min()
     else:
         if search.method == "adam":
             optax = library("optax", "The method 'adam'")
@@ -247,7 +253,9 @@ def _solution(search: _Search, cost: Callable[[Any], Any], u: Any, length: Any) 
         else:
             solver = optx.BFGS(**at) if search.method == "bfgs" else optx.LBFGS(**at)
         found = optx.minimise(lambda x, _: cost(x), solver, u, **more)
-    return found.value, found.stats["num_steps"], found.result == optx.RESULTS.successful, length
+        end_cost = cost(found.value)
+    stopped = found.result == optx.RESULTS.successful
+    return found.value, end_cost, found.stats["num_steps"], stopped, length
 
 
 @functools.cache

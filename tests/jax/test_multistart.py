@@ -33,7 +33,7 @@ TRUTH = np.array([0.2, 0.6, 0.4])
 OBSERVED = ("national_income", "household_money_stock")
 
 
-AT_ONCE = {"chunk": 256}
+AT_ONCE: Any = {"chunk": 256}
 """One compiled program serves most tests."""
 
 
@@ -101,8 +101,9 @@ def test_starts_of_sim_find_the_truth():
 def test_the_best_is_the_minimum_that_scipy_finds():
     problem, found = sim(1.0), many(1.0)
     residuals, jacobian = jax.jit(problem.residuals), jax.jit(jax.jacfwd(problem.residuals))
-    other = optimize.least_squares(
-        lambda u: np.asarray(residuals(u)), np.zeros(3), lambda u: np.asarray(jacobian(u)),
+    other: Any = optimize.least_squares(
+        lambda u: np.asarray(residuals(u)), np.zeros(3), jac=lambda u: np.asarray(jacobian(u)),  # pyright: ignore[reportArgumentType]
+       
         xtol=1e-15, ftol=1e-15, gtol=1e-12,
     )  # fmt: skip
     assert found.best_cost == pytest.approx(other.cost, rel=1e-12)
@@ -150,7 +151,7 @@ def test_two_wells_and_what_is_not_identified(method):
     if method != "adam":
         assert found.loose == ("b", "c")
         second = found.basins[1]
-        other = optimize.minimize_scalar(
+        other: Any = optimize.minimize_scalar(
             lambda a: ((a**2 - 1) ** 2 + (a / 10 - 0.1) ** 2) / 2, bounds=(-2, 0), method="bounded",
             options={"xatol": 1e-10},
         )  # fmt: skip
@@ -256,7 +257,7 @@ def test_the_picture():
         ),
     ],
 )
-def test_bad_input(options, said):
+def test_bad_input(options: dict[str, Any], said: str):
     options = {"starts": 4} | options
     with pytest.raises(ValueError, match=said):
         multi_start(sim(1.0), options.pop("starts"), **options)

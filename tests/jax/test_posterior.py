@@ -139,6 +139,7 @@ def test_independent_parameters_cannot_meet_it():
 
 def test_start_from_a_fit_or_many_starts():
     found = variational(line(), family="laplace", draws=2000, start=MEAN)
+    assert found.normal is not None
     np.testing.assert_allclose(found.normal[0], MEAN, atol=1e-6)
     for start in (fit(line()), multi_start(line(), np.ones((1, 2)))):
         found = laplace(line(), start)
