@@ -87,8 +87,8 @@ def text() -> str:
         f"Measured by {commands[0]},",
         f"{commands[1]} and {commands[2]}.",
         "jax 0.10 is measured with the XLA flag of [docs/installation.md](docs/installation.md); without",
-        f"it, what is warm takes up to {max(api):.1f} times as long through the torch API, and {min(own):.1f} to "
-        f"{max(own):.1f} times in `jax.jit`.",
+        f"it, what is warm takes up to {max(api):.1f} times as long through the torch API, and {min(own):.1f} "
+        f"to {max(own):.1f} times in `jax.jit`.",
     ]
     return "\n".join(lines)
 

@@ -54,7 +54,9 @@ def command(name: str, peer: str | None) -> list[str]:
         return [sys.executable, "-m", module, name]
     if peer is None:
         raise LookupError("no environment with the published package was named (--peer PYTHON)")
-    return [peer, str(HERE / "_peer.py")]
+    # The process has another working directory; and links must stay, they lead into the environment.
+    path = os.path.abspath(peer) if os.path.dirname(peer) else peer
+    return [path, str(HERE / "_peer.py")]
 
 
 def environment(name: str) -> dict[str, str]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from ._figures import ALONE, crossovers
+import numpy as np
+
+from ._figures import ALONE, Spread, crossovers
 from ._results import Results, Row
 
 if TYPE_CHECKING:
@@ -162,37 +165,65 @@ def size(value: float) -> str:
     return "0"
 
 
+Lined: TypeAlias = dict[str, dict[int, Spread]]
+"""Backend -> size -> time."""
+
+
 def crossing(results: Results) -> list[str]:
     """Sizes at which the faster of two backends changes, as sentences."""
-    lines = []
-    for what, title, lined in curves(results):
-        for i, a in enumerate(names := list(lined)):
-            for b in names[i + 1 :]:
-                x = sorted(set(lined[a]) & set(lined[b]))
-                if len(x) < 2:
-                    continue
-                left, right = [lined[a][n] for n in x], [lined[b][n] for n in x]
-                for at in crossovers(x, left, right):
-                    first, then = (a, b) if left[0] < right[0] else (b, a)
-                    if lines and lines[-1].startswith(f"{title}: {first} is"):
-                        first, then = then, first
-                    lines.append(f"{title}: {first} is faster below {at:,.3g} {what}, {then} above")
-    return lines
+    return [
+        f"{title}: {one.below} is faster below {number(one.at)} {what}, {one.above} above"
+        for what, title, lined in curves(results)
+        for one in crossed(lined)
+    ]
 
 
-def curves(results: Results) -> list[tuple[str, str, dict[str, dict[int, float]]]]:
-    """(what varies, title, backend -> size -> seconds), for all that was measured at several sizes."""
+class Crossing(NamedTuple):
+    at: float
+    seconds: float
+    below: str
+    above: str
+
+
+def crossed(lined: Lined) -> list[Crossing]:
+    """Where any two backends change places; where their quartiles overlap, neither is ahead."""
+    found = []
+    for i, a in enumerate(names := list(lined)):
+        for b in names[i + 1 :]:
+            x = sorted(set(lined[a]) & set(lined[b]))
+            left, right = ([lined[name][n] for n in x] for name in (a, b))
+            times = [one.median for one in left]
+            others = [
+                one.median if one.low > two.high or two.low > one.high else two.median
+                for one, two in zip(right, left, strict=True)
+            ]
+            for at in crossovers(x, times, others):
+                height = math.exp(np.interp(math.log(at), np.log(x), np.log(times)))
+                under = [
+                    t - o for n, t, o in zip(x, times, others, strict=True) if n < at and t != o
+                ]
+                found.append(Crossing(at, height, *((a, b) if under[-1] < 0 else (b, a))))
+    return found
+
+
+def number(value: float) -> str:
+    """Two significant digits, without an exponent: `7,600`."""
+    return f"{float(f'{value:.2g}'):,g}"
+
+
+def curves(results: Results) -> list[tuple[str, str, Lined]]:
+    """(what varies, title, times), for all that was measured at several sizes."""
     found = []
     rows = [row for row in results.rows if row.measured]
     for what in ("runs", "periods"):
-        groups: dict[tuple[Any, ...], dict[str, dict[int, float]]] = {}
+        groups: dict[tuple[Any, ...], Lined] = {}
         for row in rows:
             if what == "runs" and row.scenario != "sweep":
                 continue
             fixed = row.periods if what == "runs" else row.batch
             at = row.batch if what == "runs" else row.periods
             key = (row.model, row.scenario, fixed, tuple(sorted(row.sizes.items())))
-            groups.setdefault(key, {}).setdefault(row.backend, {})[at] = row.median
+            groups.setdefault(key, {}).setdefault(row.backend, {})[at] = row.spread
         for (model, scenario, fixed, sizes), lined in groups.items():
             if max(map(len, lined.values())) < 2:
                 continue

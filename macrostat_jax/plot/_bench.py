@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ._parts import COLOURS, bare
 
 if TYPE_CHECKING:
@@ -54,28 +52,20 @@ def bench(results: Results) -> Figure:
     return figure
 
 
-def _panel(
-    panel: Any, what: str, title: str, lined: dict[str, dict[int, float]], colours: Any
-) -> None:
-    from ..bench._figures import crossovers
+def _panel(panel: Any, what: str, title: str, lined: Any, colours: Any) -> None:
+    from ..bench._table import crossed, number
 
     bare(panel)
     for name, times in lined.items():
         colour, mark = colours[name]
         x = sorted(times)
-        panel.plot(x, [times[n] for n in x], marker=mark, markersize=4, color=colour)
-    names = list(lined)
-    for i, a in enumerate(names):
-        for b in names[i + 1 :]:
-            x = sorted(set(lined[a]) & set(lined[b]))
-            if len(x) < 2:
-                continue
-            left, right = [lined[a][n] for n in x], [lined[b][n] for n in x]
-            for at in crossovers(x, left, right):
-                height = np.exp(np.interp(np.log(at), np.log(x), np.log(left)))
-                panel.plot([at], [height], "o", mfc="none", color="black", markersize=11)
-                note = f"{at:,.3g}"
-                panel.annotate(note, (at, height), (6, -13), textcoords="offset points", fontsize=7)
+        panel.plot(x, [times[n].median for n in x], marker=mark, markersize=4, color=colour)
+        ends = [times[n].low for n in x], [times[n].high for n in x]
+        panel.fill_between(x, *ends, color=colour, alpha=0.15, linewidth=0)
+    for one in crossed(lined):
+        panel.plot([one.at], [one.seconds], "o", mfc="none", color="black", markersize=11)
+        place = {"xytext": (6, -13), "textcoords": "offset points", "fontsize": 7}
+        panel.annotate(number(one.at), (one.at, one.seconds), **place)
     panel.set_xscale("log")
     panel.set_yscale("log")
     panel.set_xlabel(what)
