@@ -42,7 +42,8 @@ def cluster(workers: int | str | Any | None = None, *, gpus: int = 0, **options:
     if workers is not None and workers < 1:
         raise ValueError(f"A cluster has at least one worker, not {workers}.")
     count = workers or gpus or _cores()
-    options = {"dashboard_address": None, "threads_per_worker": 1, **options}
+    # Dask's usual port for its pages is one, and a second cluster would complain.
+    options = {"dashboard_address": "127.0.0.1:0", "threads_per_worker": 1, **options}
     environment = one_core(options["threads_per_worker"])
     # A worker takes the environment that this process has while it starts, and these names over it.
     with dask.config.set({PRE_SPAWN: environment}), _environment_kept(without=TRIM):

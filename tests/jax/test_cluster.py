@@ -49,6 +49,12 @@ def test_each_worker_has_one_core(client):
     assert list(threads.values()) == [1, 1]
 
 
+def test_each_worker_sees_one_gpu():
+    with sample.cluster(gpus=2) as made:
+        seen = made.run(lambda: os.environ["CUDA_VISIBLE_DEVICES"])
+    assert sorted(seen.values()) == ["0", "1"]
+
+
 @pytest.mark.parametrize("chunk", [32, 160])
 def test_workers_give_the_same_bits(client, tmp_path, whole, chunk):
     options: dict[str, Any] = {"keep": keep, "block": 32, "chunk": chunk, "executor": client}

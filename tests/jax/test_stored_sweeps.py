@@ -22,7 +22,7 @@ import pytest
 from sweep_cases import BOUNDS, NOISY, TOY, fails_at, keep, slowly
 
 from macrostat_jax import run_keys, sample
-from macrostat_jax.sample import _engine, _folder, _program
+from macrostat_jax.sample import _engine, _folder, _job, _program, _runs, _work
 
 pa = pytest.importorskip("pyarrow")
 pytest.importorskip("zarr")
@@ -197,6 +197,20 @@ def test_a_sweep_goes_on_where_it_stopped(tmp_path, whole, monkeypatch):
     assert found.to_pandas().equals(whole) and found.missing == []
     assert (told[0].done, told[0].before, told[-1].done) == (320, 320, 1000)
     assert told[-1].rate > 0 and told[-1].remaining == 0
+
+
+def test_a_worker_looks_before_it_computes(tmp_path, monkeypatch):
+    """As when a scheduler hands a chunk out twice."""
+    sample.sweep(TOY, DESIGN, keep=keep, block=32, chunk=256, out=tmp_path)
+    folder = _folder.Folder.open(tmp_path)
+    job = _job.Job(_runs.runs(TOY, DESIGN), keep, 256, 32)
+    (task,) = job.tasks([2], folder)
+    begun = count(monkeypatch)
+    assert _work.work(job.program, task) == _work.Receipt(2, 256, 0, 0.0) and begun == []
+    folder.file(2).unlink()
+    assert _work.work(job.program, task).seconds > 0 and begun == [512]
+    with pytest.raises(ValueError, match="has become the folder of another sweep"):
+        _work.work(job.program, task._replace(sweep="other"))
 
 
 def test_chunk_and_block_are_those_of_the_folder(tmp_path, whole):
