@@ -141,7 +141,7 @@ class Posterior:
         with jax.enable_x64(True), usual_promotion():
             found = _compile.call(_diagnosis, None, self.values)
         # blackjax drops the axis of a single parameter.
-        return tuple(np.reshape(one, -1) for one in found)
+        return tuple(np.asarray(one).reshape(-1) for one in found)
 
     @property
     def complaints(self) -> tuple[str, ...]:

@@ -103,7 +103,6 @@ def test_the_best_is_the_minimum_that_scipy_finds():
     residuals, jacobian = jax.jit(problem.residuals), jax.jit(jax.jacfwd(problem.residuals))
     other: Any = optimize.least_squares(
         lambda u: np.asarray(residuals(u)), np.zeros(3), jac=lambda u: np.asarray(jacobian(u)),  # pyright: ignore[reportArgumentType]
-       
         xtol=1e-15, ftol=1e-15, gtol=1e-12,
     )  # fmt: skip
     assert found.best_cost == pytest.approx(other.cost, rel=1e-12)
