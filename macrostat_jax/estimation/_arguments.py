@@ -25,6 +25,17 @@ def _float64(tree: Any) -> Any:
     return jax.tree.map(one, tree)
 
 
+def _canonical(tree: Any) -> Any:
+    """NumPy's float64 in what JAX computes in: float64 itself, or float32 where that is off."""
+    dtype = jax.dtypes.canonicalize_dtype(np.float64)
+
+    def one(leaf: Any) -> Any:
+        wide = isinstance(leaf, np.ndarray | np.generic) and leaf.dtype == np.float64
+        return np.asarray(leaf, dtype) if wide else leaf
+
+    return jax.tree.map(one, tree)
+
+
 def _base(model: Model, params: Any, fixed: Mapping[str, Any]) -> Any:
     """The parameters where nothing is moved."""
     if params is None:

@@ -14,7 +14,7 @@ import numpy as np
 from .. import _compile
 from .._model import Model
 from .._simulate import Inputs, prepare
-from ._arguments import _base, _check_fixed, _columns, _float64, _length, _scenario
+from ._arguments import _base, _canonical, _check_fixed, _columns, _float64, _length, _scenario
 from ._free import Place, bijection, free_numbers, place, places, ties
 from ._matching import match
 from ._observed import Moments
@@ -168,15 +168,15 @@ class Problem:
 
     def params(self, u: Any) -> Any:
         """The parameters at u (k,): all free ones within their bounds, sums as they must be."""
-        return _compile.call(_params, self, u, self.inputs)
+        return self._call(_params, u)
 
     def values(self, u: Any) -> Any:
         """The values of the free parameters, (k,), in the order of `names`."""
-        return _compile.call(_values, self, u, self.inputs)
+        return self._call(_values, u)
 
     def path(self, u: Any) -> Any:
         """The run at u: a `State` with leaves (T, *shape)."""
-        return _compile.call(_path, self, u, self.inputs)
+        return self._call(_path, u)
 
     def residuals(self, u: Any) -> Any:
         """Model less data, (m,), each in units of its standard deviation: see `labels`.
@@ -184,11 +184,11 @@ class Problem:
         That is sigma / sqrt(weight); where sigma is not known, the standard deviation of the series'
         data takes its place.
         """
-        return _compile.call(_residuals, self, u, self.inputs, self.scales)
+        return self._call(_residuals, u, self.scales)
 
     def cost(self, u: Any) -> Any:
         """Half the sum of squared residuals."""
-        return _compile.call(_cost, self, u, self.inputs, self.scales)
+        return self._call(_cost, u, self.scales)
 
     def log_likelihood(self, u: Any) -> Any:
         """Of independent normal errors; an unknown sigma is concentrated out; -inf where the run fails.
@@ -196,15 +196,20 @@ class Problem:
         With sigma unknown, -n/2 (log(2 pi S / n) + 1) for a series of n errors with the sum of squares S:
         the maximum over sigma, and up to a constant the integral over it with the prior 1 / sigma.
         """
-        return _compile.call(_log_likelihood, self, u, self.inputs)
+        return self._call(_log_likelihood, u)
 
     def log_prior(self, u: Any) -> Any:
         """Of u: the priors' log density, cut off at the bounds, plus log |det d values / d u|."""
-        return _compile.call(_log_prior, self, u, self.inputs)
+        return self._call(_log_prior, u)
 
     def log_density(self, u: Any) -> Any:
         """`log_prior` plus `log_likelihood`: the posterior of u up to a constant."""
-        return _compile.call(_log_density, self, u, self.inputs)
+        return self._call(_log_density, u)
+
+    def _call(self, program: Any, u: Any, *more: Any) -> Any:
+        # In the dtype of the caller's JAX, by hand: a program that was traced in float64 before takes NumPy's
+        # scalars of float64 as they are, and fails.
+        return _compile.call(program, self, *_canonical((u, self.inputs, *more)))
 
     def unconstrain(self, values: Any) -> np.ndarray:
         """The u (k,) at which the free parameters have these values.

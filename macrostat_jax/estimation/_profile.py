@@ -56,11 +56,9 @@ class Profile:
                 "do not identify it"
             )
         else:
-            ends = [
-                f"below {self.values[0]:.6g}" if np.isinf(low) else f"{low:.6g}",
-                f"above {self.values[-1]:.6g}" if np.isinf(high) else f"{high:.6g}",
-            ]
-            text = f"{self.level:.0%} interval {ends[0]} to {ends[1]}"
+            both = f"{low:.6g} to {high:.6g}"
+            some = f"up to {high:.6g}" if np.isinf(low) else f"{low:.6g} or more"
+            text = f"{self.level:.0%} interval {both if np.isfinite([low, high]).all() else some}"
         return f"{self.name} = {self.estimate:.6g}: {text}."
 
     def plot(self) -> Figure:

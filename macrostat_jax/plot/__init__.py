@@ -10,6 +10,8 @@ from ._derivatives import tornado as tornado
 from ._dynamics import eigenvalues as eigenvalues
 from ._dynamics import sparsity as sparsity
 from ._dynamics import step_ladder as step_ladder
+from ._fit import fit as fit
+from ._fit import profile as profile
 from ._paths import paths as paths
 from ._paths import scenario as scenario
 from ._sensitivity import elasticities as elasticities

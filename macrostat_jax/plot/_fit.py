@@ -34,11 +34,19 @@ def fit(found: Any, series: Sequence[str] | None = None, *, title: str = "") -> 
         axis.plot(at, one.data, "o", markersize=3.5, color=COLOURS[0], alpha=0.75, label="data")
         axis.plot(one.path, color=COLOURS[1], linewidth=1.6, label="model")
         _dates(axis, one.all_dates)
-        axis.set_ylabel(name)
+        axis.set_ylabel(name + _kind(found, name), fontsize=8)
         note = f"$R^2$ {one.r2:.3f}" if np.isfinite(one.r2) else f"RMSE {one.rmse:.3g}"
         axis.set_title(note, fontsize=8, loc="right")
     axes[0].legend(fontsize=8, frameon=False, ncols=2, loc="best")
     return figure
+
+
+def _kind(found: Any, name: str) -> str:
+    """What of a series is compared, where that is not its level."""
+    (one,) = [series for series in found.problem.series if series.label == name]
+    kind = one.observed.transform
+    kind = getattr(kind, "__name__", kind)
+    return "" if kind == "level" else f" ({kind.replace('_', ' ')})"
 
 
 def _dates(axis: Any, dates: Sequence[str], most: int = 10) -> None:

@@ -496,7 +496,7 @@ def test_bad_calls_say_what_is_wrong(call, error, message, reference):
 # Real data ---------------------------------------------------------------------------------------
 
 
-def test_us_consumption_and_income_by_model_pc():
+def us_problem():
     """US quarterly data, 1959 to 2009: what is not consumed is autonomous demand, as the model has it."""
     data = estimation.read_data(DATA / "us_macro_quarterly.csv")
     data["autonomous"], data["rate"] = data.realgdp - data.realcons, data.tbilrate / 400
@@ -504,16 +504,30 @@ def test_us_consumption_and_income_by_model_pc():
         "consumption_household": estimation.Observed("realcons", transform="log"),
         "disposable_income": estimation.Observed("realdpi", transform="log"),
     }
-    problem = estimation.Problem(
+    return estimation.Problem(
         PC, data, observe,
         {"tax_rate": None, "propensity_to_consume_savings": None, "initial.wealth": (0, 5e4)},
         fixed={"propensity_to_consume_income": 0.2},
         scenario={"government_demand": "autonomous", "interest_rate": "rate"},
         initial={"wealth": 2000.0},
     )  # fmt: skip
+
+
+def test_us_consumption_and_income_by_model_pc():
+    problem = us_problem()
     found = estimation.fit(problem)
     assert found.success and problem.calendar.span == "1959Q1 to 2009Q3"
     assert all(one.r2 > 0.95 for one in found.series)
     # In the data taxes net of transfers, and all saving, are about a third of income.
     assert 0.25 < found.values["tax_rate"] < 0.4
     assert all(one.autocorrelation > 0.9 for one in found.series) and "too small" in str(found)
+
+
+def test_a_problem_that_ran_in_float64_runs_in_float32_after():
+    """jax hands a program that it traced in float64, within another, NumPy scalars of the wrong width."""
+    problem = us_problem()
+    found = estimation.multi_start(problem, 4)
+    with jax.enable_x64(False):
+        narrow = problem.cost(problem.start)
+    assert narrow.dtype == np.float32 and np.isfinite(found.costs).all()
+    assert float(narrow) == pytest.approx(float(problem.cost(problem.start)), rel=1e-4)
