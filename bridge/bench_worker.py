@@ -147,7 +147,8 @@ class TorchBackend(EngineBackend):
 
     def _gradient(self, run: Any, x: torch.Tensor, subject: Subject) -> Any:
         leaf = x.clone().requires_grad_()
-        return torch.autograd.grad(run(leaf)[0], leaf)[0]
+        loss = run(leaf)[0]
+        return torch.autograd.grad(loss, leaf)[0] if loss.requires_grad else torch.zeros_like(x)
 
     def _jvp(self, run: Any, x: torch.Tensor, subject: Subject) -> Any:
         found = torch.func.jvp(lambda x: tuple(run(x)), (x,), (self._direction,))
@@ -158,6 +159,8 @@ class TorchBackend(EngineBackend):
         total = [
             pair for pair in zip(run(leaf), self._weights, strict=True) if pair[0].requires_grad
         ]
+        if not total:  # no parameter moves the path
+            return torch.zeros_like(x)
         outputs, weights = zip(*total, strict=True)
         return torch.autograd.grad(outputs, leaf, weights)[0]
 

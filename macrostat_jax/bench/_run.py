@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import os
@@ -66,7 +67,7 @@ def run(
         progress: called with a line of text before each case.
 
     Returns:
-        The results: a row for every case and backend.
+        The results: a row for every case and backend. Interrupted from the keyboard, those so far.
 
     Raises:
         KeyError: an unknown model or axis. ValueError: an unknown scenario or backend, with the list of
@@ -90,8 +91,14 @@ def run(
     session = _Session(chosen, budget, rounds, limit, peer, progress or (lambda text: None))
     started = time.strftime("%Y-%m-%d")
     machine = machine_of()
-    for number in range(processes):
-        session.process(todo, number, processes)
+    stopped = False
+    try:
+        for number in range(processes):
+            session.process(todo, number, processes)
+    except KeyboardInterrupt:
+        stopped = True
+        if not any(row.measured for row in session.rows.values()):
+            raise
     settings = {
         "command": command,
         "date": started,
@@ -99,6 +106,7 @@ def run(
         "rounds": rounds,
         "processes": processes,
         "limit": limit,
+        "stopped": stopped,
     }
     return Results(session.finished(), machine, session.about, settings)
 
@@ -180,12 +188,14 @@ class _Session:
                 ready[name] = self._prepare(worker, case, row)
             except Cannot as error:
                 self._cannot(row, error)
-                self._drop(worker)
+                if not isinstance(error, Gone):
+                    self._drop(worker)
         self._rounds(case, ready)
         for name in ready:
             worker = self.workers.get(name)
             if worker is not None and worker.alive:
-                self._row(case, name).memory.append(worker.ask("peak")["bytes"])
+                with contextlib.suppress(Cannot):
+                    self._row(case, name).memory.append(worker.ask("peak")["bytes"])
         if check:
             self._check(case, list(ready))
         for name in ready:
@@ -317,6 +327,9 @@ class _Session:
     def finished(self) -> list[Row]:
         """All rows, with what follows from others: the plain simulation, the machine's limits."""
         rows = list(self.rows.values())
+        for row in rows:
+            if not row.measured and row.reason is None:
+                row.reason = "the run was stopped before it was measured"
         plain = {
             (row.backend, row.model, row.periods, str(row.sizes)): row.median
             for row in rows

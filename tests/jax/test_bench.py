@@ -211,7 +211,7 @@ def test_files_come_back_and_others_are_refused(tmp_path):
     assert back.rows[0].agreement == math.inf and "NaN" not in file.read_text()
     planted.save(tmp_path / "r.csv")
     table = pd.read_csv(tmp_path / "r.csv")
-    assert list(table["median"])[0] == 0.5 and "limit" in str(list(table["reason"])[2])
+    assert table["median"].tolist()[0] == 0.5 and "limit" in table["reason"].tolist()[2]
     for content, words in (
         ("[]", "holds no results"),
         ("{}", "something else, format None"),
@@ -273,12 +273,39 @@ def test_how_a_process_may_fail(monkeypatch, script, reason):
             worker.close()
 
 
+STUCK = """
+import json, sys, time
+for line in sys.stdin:
+    do = json.loads(line)["do"]
+    time.sleep(60 if do == "prepare" else 0)
+    limits = {"bandwidth": 1.0, "rate": 1.0}
+    print(json.dumps(limits if do == "limits" else {"versions": {}, "device": "x"}), flush=True)
+"""
+
+
+def test_a_backend_that_hangs_leaves_the_others_their_rows(monkeypatch):
+    own = _workers.command
+    hung = [sys.executable, "-c", STUCK]
+    monkeypatch.setattr(_workers, "command", lambda n, p: hung if n == "dual" else own(n, p))
+    options: dict = {"periods": [3], "budget": 0.01, "rounds": 3, "processes": 1, "limit": 5}
+    hang = bench.run(["LINEAR2D"], scenarios=["simulate"], backends=["dual", "numpy"], **options)
+    assert hang["numpy"][0].measured and hang["numpy"][0].agrees
+    assert hang["dual"][0].reason == "stopped after 5 s (--limit)"
+
+    def interrupted(text):
+        if "gradient" in text:
+            raise KeyboardInterrupt
+
+    part = bench.run(
+        ["LINEAR2D"], scenarios=["gradient"], backends=["numpy"], progress=interrupted, **options
+    )
+    assert part["simulate", "numpy"][0].measured and part.settings["stopped"]
+
+
 def test_a_peer_that_is_no_python_is_said():
     with pytest.raises(_workers.Cannot, match="No such file"):
         _workers.Worker("published", "no/such/python", limit=5.0)
-    with pytest.raises(
-        _workers.Cannot, match="has macrostat-jax, not the published package|lacks it"
-    ):
+    with pytest.raises(_workers.Cannot, match=r"has macrostat-jax, not the published|lacks it"):
         _workers.Worker("published", sys.executable, limit=60.0)
 
 
