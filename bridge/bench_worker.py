@@ -22,6 +22,7 @@ from macrostat_jax.bench._protocol import Refused, repeat
 from macrostat_jax.bench._subject import Subject
 from macrostat_jax.bench.worker import SQUARE, STREAM, EngineBackend, program_of, versions
 from macrostat_jax.causality import _open, _same_rank
+from macrostat_jax.engines._evaluate import CALLS
 
 from ._torch_engine import Torch
 
@@ -56,6 +57,10 @@ class Stepped(Torch):
         def body(*values: torch.Tensor) -> list[torch.Tensor]:
             return self._present(self._called(program, values))
 
+        if loops(
+            program
+        ):  # unrolled, it would be as long as the loop: only the loop's body is straight
+            return body
         kinds: list[Any] = [atom.aval for atom in _open(program).invars]
         example = [self.asarray(np.ones(kind.shape, kind.dtype)) for kind in kinds]
         try:
@@ -86,6 +91,18 @@ class Stepped(Torch):
         if params["reverse"]:
             rows.reverse()
         return [*carry, *(torch.stack(column) for column in zip(*rows, strict=True))]
+
+
+def loops(program: Any) -> bool:
+    """Whether a program has a loop of its own."""
+    return any(
+        equation.primitive.name == "scan"
+        or (
+            (name := CALLS.get(equation.primitive.name)) is not None
+            and loops(equation.params[name])
+        )
+        for equation in _open(program).eqns
+    )
 
 
 class TorchBackend(EngineBackend):
