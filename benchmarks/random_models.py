@@ -68,9 +68,7 @@ def mark0(report: Report, given: Any, peer: Any, one: Any) -> None:
     report.section(
         f"Mark0COVID, {given.firms:,} firms, {MARK0_PERIODS} periods [{one.label}]",
         [
-            versus(
-                "simulate, JAX", theirs, core, ("simulate",) * 2, SIMULATE if stated else None
-            ),
+            versus("simulate, JAX", theirs, core, ("simulate",) * 2, SIMULATE if stated else None),
             versus(
                 "gradient, reverse, JAX",
                 theirs,

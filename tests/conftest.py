@@ -26,6 +26,7 @@ OTHERWISE_SEEN = (
     "test_products_are_the_jacobian",  # test_forward_equals_reverse
     "test_finite_differences_bracket_the_exact_derivative",  # test_right_models_pass
     "test_theoretical_steady_states",  # tests/jax/test_steady.py
+    "test_an_override_runs_in_eager_torch_and_agrees",  # test_torch_engine.py; the smaller models
     "test_files.py::test_every_model",  # test_torch_models.py; the smaller models
 )
 """Tests over the register that take the largest models only in the exhaustive form; why that will do."""
