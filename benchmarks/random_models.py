@@ -68,12 +68,18 @@ def mark0(report: Report, given: Any, peer: Any, one: Any) -> None:
     report.section(
         f"Mark0COVID, {given.firms:,} firms, {MARK0_PERIODS} periods [{one.label}]",
         [
-            versus("simulate, JAX", theirs, core, ("simulate",) * 2, SIMULATE if stated else None),
+            versus(
+                "simulate, JAX",
+                theirs,
+                core,
+                ("simulate", "simulate"),
+                SIMULATE if stated else None,
+            ),
             versus(
                 "gradient, reverse, JAX",
                 theirs,
                 core,
-                ("gradient",) * 2,
+                ("gradient", "gradient"),
                 GRADIENT if stated else None,
             ),
             versus(
@@ -82,8 +88,8 @@ def mark0(report: Report, given: Any, peer: Any, one: Any) -> None:
                 core,
                 ("gradient", "forward"),
             ),
-            versus("simulate, torch API", theirs, ours, ("simulate",) * 2),
-            versus("gradient, reverse, torch API", theirs, ours, ("gradient",) * 2),
+            versus("simulate, torch API", theirs, ours, ("simulate", "simulate")),
+            versus("gradient, reverse, torch API", theirs, ours, ("gradient", "gradient")),
             versus(
                 "gradient, forward, torch API, to theirs in reverse",
                 theirs,
