@@ -23,7 +23,7 @@ LEAST = 0.5
 
 def main() -> int:
     parser = options(__doc__, processes=3, peer=False)
-    parser.add_argument("--runs", type=int, default=130_000, help="of a chunk (130,000)")
+    parser.add_argument("--runs", type=int, default=220_000, help="of a chunk (220,000)")
     parser.add_argument("--chunks", type=int, default=6, help="on one worker and on two (6)")
     parser.add_argument("--small", type=int, default=300, help="chunks of 8 runs (300)")
     given = parser.parse_args()
