@@ -2,7 +2,7 @@
 
     python benchmarks/cluster.py
 
-GL06PC over chunks that keep a worker busy for half a second and more, each written to a Parquet file, on
+GL06INSOUT over chunks that keep a worker busy for half a second and more, each written to a Parquet file, on
 one and on two of Dask's workers with a core each (`sample.cluster`); and chunks of 8 runs, whose time is
 all overhead: sending, looking, writing, telling. Programs are compiled before. Needs two free cores.
 """
@@ -23,7 +23,7 @@ LEAST = 0.5
 
 def main() -> int:
     parser = options(__doc__, processes=3, peer=False)
-    parser.add_argument("--runs", type=int, default=220_000, help="of a chunk (220,000)")
+    parser.add_argument("--runs", type=int, default=150_000, help="of a chunk (150,000)")
     parser.add_argument("--chunks", type=int, default=6, help="on one worker and on two (6)")
     parser.add_argument("--small", type=int, default=300, help="chunks of 8 runs (300)")
     given = parser.parse_args()
@@ -51,7 +51,7 @@ def main() -> int:
         ),
         Row("the same bits", {"time": str(all(one["same"] for one in found))}),
     ]
-    report.section(f"GL06PC, {given.chunks} chunks of {given.runs:,} runs, 1,000 periods", rows)
+    report.section(f"GL06INSOUT, {given.chunks} chunks of {given.runs:,} runs, 100 periods", rows)
     rows = []
     for key, what in (("small", "results handed back"), ("small_stored", "results in a file")):
         value = spread(found, key)

@@ -50,6 +50,8 @@ def cluster(workers: int | str | Any | None = None, *, gpus: int = 0, **options:
         client = Client(n_workers=count, processes=True, **options)
     if gpus:
         client.register_plugin(_one_gpu(gpus))
+    elif options["threads_per_worker"] == 1 and hasattr(os, "sched_setaffinity"):
+        client.register_plugin(_bound(sorted(os.sched_getaffinity(0))))
     return client
 
 
@@ -80,6 +82,24 @@ def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _bound(cores: list[int]) -> Any:
+    """A plugin that binds worker i to one of the cores, before it first uses JAX.
+
+    The environment alone leaves XLA two threads: that of the caller and one of its pool.
+    """
+    from distributed import WorkerPlugin
+
+    class OneCore(WorkerPlugin):
+        name = "macrostat-one-core"
+
+        def setup(self, worker: Any) -> None:
+            core = cores[int(worker.name) % len(cores)]
+            for thread in os.listdir("/proc/self/task"):
+                os.sched_setaffinity(int(thread), {core})
+
+    return OneCore()
 
 
 def _one_gpu(gpus: int) -> Any:

@@ -47,6 +47,15 @@ def test_each_worker_has_one_core(client):
     assert list(found.values()) == [("1", False)] * 2
     threads = client.nthreads()
     assert list(threads.values()) == [1, 1]
+    if not hasattr(os, "sched_getaffinity"):
+        return
+    # All threads, those that JAX will start later too: XLA alone would take two.
+    bound = client.run(
+        lambda: {tuple(os.sched_getaffinity(int(t))) for t in os.listdir("/proc/self/task")}
+    )
+    cores = [cores for (cores,) in (tuple(found) for found in bound.values())]
+    assert all(len(one) == 1 for one in cores)
+    assert len(set(cores)) == min(2, len(os.sched_getaffinity(0)))
 
 
 def test_each_worker_sees_one_gpu():
