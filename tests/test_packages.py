@@ -42,10 +42,6 @@ def test_the_core_works_where_torch_is_not_installed(tmp_path):
     assert done.stdout == "works\n", done.stderr
 
 
-OF_THE_PEER = ROOT / "macrostat_jax" / "bench" / "_peer.py"
-"""A script for the Python of the published package, in an environment without ours: nothing imports it."""
-
-
 def imports(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -60,13 +56,8 @@ def imports(path):
 )
 def test_arrows_between_the_rooms(package, forbidden):
     for path in (ROOT / package).rglob("*.py"):
-        if path == OF_THE_PEER:
-            continue
         for name in imports(path):
             assert name.split(".")[0] not in forbidden, f"{path} imports {name}"
-            assert not name.endswith(OF_THE_PEER.stem), (
-                f"{path} imports what the peer's Python runs"
-            )
 
 
 def test_models_need_the_declaration_and_smooth_alone():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -56,7 +57,11 @@ def command(name: str, peer: str | None) -> list[str]:
         raise LookupError("no environment with the published package was named (--peer PYTHON)")
     # The process has another working directory; and links must stay, they lead into the environment.
     path = os.path.abspath(peer) if os.path.dirname(peer) else peer
-    return [path, str(HERE / "_peer.py")]
+    # Found by name: that package is not imported, here or there.
+    spec = importlib.util.find_spec("macrostat")
+    assert spec is not None and spec.submodule_search_locations
+    script = Path(spec.submodule_search_locations[0]) / "_bench_peer.py"
+    return [path, str(script), str(HERE)]
 
 
 def environment(name: str) -> dict[str, str]:

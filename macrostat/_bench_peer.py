@@ -1,10 +1,16 @@
+# ruff: noqa: E402
 """The process of the published torch package, run by the Python that `--peer` names.
 
-It sees that environment's packages alone: nothing of this project is imported but the file beside it
-that speaks with the driver. Only the documented API is used.
+It sees that environment's packages alone: nothing of this project is imported but the file that speaks
+with the driver, whose folder is the argument. Only the documented API is used.
 """
 
 from __future__ import annotations
+
+import sys
+
+# In place of this folder, which has modules of the standard library's names; before anything else.
+sys.path[0] = sys.argv[1]
 
 import importlib.metadata
 import logging
