@@ -100,6 +100,8 @@ class Model(Generic[P, X, S]):
         are sizes of axes, which `resize` sets."""
         self.remembered: tuple[str, ...] = ()
         """The variables whose last values the step reads: what a run carries from period to period."""
+        self.unchanged: tuple[str, ...] = ()
+        """Those of them that the step returns as they were given: a run keeps one copy of each."""
         self.recomputed = True
         """Whether reverse mode computes a period's intermediate values again instead of keeping them."""
         self.real: tuple[str, ...] = ()
@@ -618,6 +620,8 @@ def _verify_step(model: Model) -> None:
     read |= {id(var) for var in jaxpr.outvars}
     priors = zip(model.State.fields, jaxpr.invars, strict=False)  # the prior state comes first
     model.remembered = tuple(key for key, var in priors if id(var) in read)
+    through = zip(model.State.fields, jaxpr.invars, jaxpr.outvars, strict=False)
+    model.unchanged = tuple(key for key, var, out in through if out is var)
     # The derivative of a largest or smallest element goes to those that equal it. Computed again by
     # another instruction, none may to the last bit, and the derivative would be lost.
     model.recomputed = not _uses(jaxpr, ("reduce_max", "reduce_min"))
@@ -662,15 +666,20 @@ def _verify_density(model: Model, log_density: Any, inputs: tuple[Any, ...]) -> 
 
 
 def _uses(jaxpr: Any, names: tuple[str, ...]) -> bool:
-    """Whether a program has one of these operations, or calls one that has. Programs with loops that end
-    by a condition do not count, those of solvers: no derivative runs backwards through them."""
+    """Whether a program, or one it calls, has one of these operations on the way to its results, but for
+    ways that `stop_gradient` closes to derivatives. Programs with loops that end by a condition do not
+    count, those of solvers: no derivative runs backwards through them."""
     if any(equation.primitive.name == "while" for equation in jaxpr.eqns):
         return False
-    return any(
-        equation.primitive.name in names
-        or any(_uses(inner, names) for inner in jaxprs_in_params(equation.params))
-        for equation in jaxpr.eqns
-    )
+    leads = {id(var) for var in jaxpr.outvars}
+    for equation in reversed(jaxpr.eqns):
+        name = equation.primitive.name
+        if name == "stop_gradient" or not any(id(var) in leads for var in equation.outvars):
+            continue
+        if name in names or any(_uses(one, names) for one in jaxprs_in_params(equation.params)):
+            return True
+        leads |= {id(var) for var in equation.invars}
+    return False
 
 
 def _traced_step(model: Model, *args: Any) -> tuple[Any, Any]:

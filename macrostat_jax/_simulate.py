@@ -170,15 +170,31 @@ def trajectory(plan: Plan, inputs: Inputs) -> Any:
 
 
 def _scan(plan: Plan, inputs: Inputs) -> Any:
-    body, start, rows = recursion(plan, inputs)
+    body, start, rows, _ = recursion(plan, inputs)
     if plan.recorded is not None:
         body = _recording(body, plan.recorded)
+    rows = _drawn_ahead(plan, rows, float_dtype(inputs))
     return _scanned(body, start, rows, plan.periods, plan.checkpoint)[1]
+
+
+def _drawn_ahead(plan: Plan, rows: Any, dtype: Any) -> Any:
+    """The rows with the random inputs of all periods in place of their keys, where these take no more
+    memory than the path: drawn in a loop, a period at a time, they cost a CPU several times as much."""
+    model, (scenario, moving, _, keys) = plan.model, rows
+    if keys is None or model.Noise is None or plan.checkpoint:
+        return rows
+    recorded = [f for key, f in model.State.fields.items() if key in (plan.recorded or (key,))]
+    sizes = [
+        sum(math.prod(f.shape) for f in some) for some in (model.Noise.fields.values(), recorded)
+    ]
+    if sizes[0] > sizes[1]:
+        return rows
+    return scenario, moving, jax.vmap(lambda key: model.draw(key, dtype))(keys), None
 
 
 def last_state(plan: Plan, inputs: Inputs) -> Any:
     """The state after the last period of a single run as traced code: no path of states is made."""
-    body, carry, rows = recursion(plan, inputs)
+    body, carry, rows, _ = recursion(plan, inputs)
 
     def follow(carry: Any, row: Any) -> tuple[Any, None]:
         return body(carry, row)[0], None
@@ -198,8 +214,20 @@ def _recording(body: Callable[..., Any], names: tuple[str, ...]) -> Callable[...
     return recording
 
 
-def recursion(plan: Plan, inputs: Inputs) -> tuple[Callable[..., Any], Any, Any]:
-    """A single run as what a scan takes: `(carry, row) -> (carry, state)`, the first carry, the rows."""
+class Recursion(NamedTuple):
+    """A single run as what a scan takes."""
+
+    body: Callable[[Any, Any], tuple[Any, Any]]
+    """From the carry and a period's row to the carry and the period's state."""
+    start: dict[str, Any]
+    """The first carry."""
+    rows: tuple[Any, Any, Any, Any]
+    """By period: exogenous series, moving parameters, random inputs, or the key that they are drawn from."""
+    before: dict[str, Any]
+    """What the first period reads of the state before it."""
+
+
+def recursion(plan: Plan, inputs: Inputs) -> Recursion:
     model, horizon = plan.model, plan.periods
     params = model.constrain(inputs.params)
     dtype = float_dtype(inputs)
@@ -228,14 +256,17 @@ def recursion(plan: Plan, inputs: Inputs) -> tuple[Callable[..., Any], Any, Any]
         if model.random and noise is None
         else None
     )
+    before = {key: getattr(initial, key) for key in model.remembered}
+    # What no period changes is not carried: reverse mode would keep it once for every period.
+    constant = {key: before[key] for key in model.unchanged}
 
     def step(carried: Any, fixed: Any, row: Any) -> Any:
         scenario, moving, noise, key = row
         if key is not None and model.Noise is not None:
-            # Drawn here and not before the scan: no period's draws are kept, not even in reverse mode.
+            # Where they are many, they are drawn here: no period's are kept, not even in reverse mode.
             noise = model.draw(key, dtype)
         more = tuple(x for x in (noise if model.Noise is not None else key,) if x is not None)
-        prior = model.State(**carried, **unread)
+        prior = model.State(**carried, **constant, **unread)
         state = model.step(prior, model.Params(**fixed, **moving), scenario, *more)
         return _canonical_state(model, state, dtype)
 
@@ -246,13 +277,10 @@ def recursion(plan: Plan, inputs: Inputs) -> tuple[Callable[..., Any], Any, Any]
 
     def body(carried: Any, row: Any) -> tuple[Any, Any]:
         state = step(carried, fixed, row)
-        return _remembered(model, state), state
+        return {key: getattr(state, key) for key in carried}, state
 
-    return body, _remembered(model, initial), (inputs.scenario, moving, noise, keys)
-
-
-def _remembered(model: Model, state: Any) -> dict[str, Any]:
-    return {key: getattr(state, key) for key in model.remembered}
+    start = {key: value for key, value in before.items() if key not in constant}
+    return Recursion(body, start, (inputs.scenario, moving, noise, keys), before)
 
 
 def _scanned(body: Callable, initial: Any, xs: Any, horizon: int, checkpoint: bool | int) -> Any:

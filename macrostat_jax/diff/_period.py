@@ -29,13 +29,13 @@ class Row(NamedTuple):
 
 def rows(plan: Plan, inputs: Inputs) -> Row:
     """The rows of all periods, each leaf (T, ...)."""
-    _, _, (_, _, noise, keys) = recursion(plan, inputs)
+    _, _, noise, keys = recursion(plan, inputs).rows
     return Row(inputs.scenario, inputs.shocks, noise, keys)
 
 
 def before(plan: Plan, inputs: Inputs) -> dict[str, Any]:
     """What the first period reads of the state before it: variable -> array."""
-    return recursion(plan, inputs)[1]
+    return recursion(plan, inputs).before
 
 
 def followed(plan: Plan, inputs: Inputs) -> tuple[Any, dict[str, Any]]:

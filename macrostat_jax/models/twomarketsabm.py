@@ -23,10 +23,10 @@ A period is a month, in this order:
    prices: towards a markup over unit labour costs, above it where inventories are short. They plan
    output from what they expect to sell and have in store.
 2. Every household passes by one other firm, and goes there to work with the probability
-   \lambda^e / (1 + exp(-(v_k - v_j))), where v is the intensity of choice times what the firm pays:
+   $\lambda^e / (1 + \exp(-(v_k - v_j)))$, where $v$ is the intensity of choice times what the firm pays:
    its wage, times the share of the period for which its people had work, relative to the mean wage.
    In the long run the workforces are in proportion to exp(v).
-3. A firm employs its workforce as far as it needs and can pay it: the share \ell_i of the period, the
+3. A firm employs its workforce as far as it needs and can pay it: the share $\ell_i$ of the period, the
    same for each. (Who works when is a lottery, whose stakes the workforce shares: Hansen 1985,
    *Indivisible labor and the business cycle*, Journal of Monetary Economics 16, 309-327.) The rest is
    unemployment; the labour that no one is there to do are vacancies. It pays wages, then dividends, a
@@ -480,8 +480,9 @@ def _moved(
     step = jnp.minimum((visit * firms).astype(jnp.int32), firms - 1)
     numbers = jnp.arange(len(stays), dtype=jnp.int32) + step
     passed = jax.lax.rem(numbers, jnp.full_like(numbers, firms)).astype(stays.dtype)
-    # Exponentials of the firms' values, not of the many more households' differences.
-    weight = _settled(jnp.exp(value - jnp.max(value)), intensity)
+    # Exponentials of the firms' values, not of the many more households' differences; the largest,
+    # which keeps them finite, drops out.
+    weight = _settled(jnp.exp(value - jax.lax.stop_gradient(jnp.max(value))), intensity)
     there, here = _passed(weight, step, len(stays), intensity), _at(weight, stays)
     moves = relaxation.bernoulli(chance, search * smooth.safe_divide(there, there + here, 0.5))
     firm = jnp.where(moves > 0.5, passed, stays)

@@ -357,7 +357,7 @@ def test_whole_numbers_have_no_derivatives():
 
 def test_extremes_are_not_computed_again():
     """The derivative of a largest element goes to those that equal it: to the last bit they may not, if
-    they are computed again for reverse mode."""
+    they are computed again for reverse mode. What `stop_gradient` keeps derivatives from has none to lose."""
 
     def step(largest):
         def step(prior, params, scenario):
@@ -367,7 +367,17 @@ def test_extremes_are_not_computed_again():
         return step
 
     start = COUNTER.initial_state
-    for function, recomputed in ((jnp.max, False), (smooth.largest, True), (jnp.sum, True)):
+
+    def shifted(size):
+        return jnp.sum(jnp.exp(size - jax.lax.stop_gradient(jnp.max(size))))
+
+    for function, recomputed in (
+        (jnp.max, False),
+        (lambda size: jnp.max(size) * shifted(size), False),
+        (shifted, True),
+        (smooth.largest, True),
+        (jnp.sum, True),
+    ):
         model = Model("EXTREME", Growth, Nothing, Tally, start, step(function), periods=6)
         assert model.recomputed is recomputed
         reverse = jacobian(model, "size", mode="reverse")["a"]

@@ -94,6 +94,9 @@ def test_draws_do_not_depend_on_the_batch(kind):
     np.testing.assert_array_equal(chunk, batch[:, 5:])
     longer = getattr(simulate(DRAWS, key=keys[0], periods=20), kind)
     np.testing.assert_array_equal(longer[:6], batch[:, 0])
+    # All at once where a path of their size is kept, else period by period.
+    recorded = getattr(simulate(DRAWS, key=keys[0], record=[kind]), kind)
+    np.testing.assert_array_equal(recorded, batch[:, 0])
 
 
 def test_draws_follow_their_distributions():

@@ -27,6 +27,7 @@ from macrostat_jax import (
     param,
     simulate,
 )
+from macrostat_jax.diff import jacobian
 
 SIM, PC = models.GL06SIM, models.GL06PC
 GOODS = Axis("good", ("bread", "cloth", "iron"))
@@ -418,6 +419,46 @@ def test_programs_are_let_go_before_memory_maps_run_out(monkeypatch):
     np.testing.assert_array_equal(
         simulate(model, periods=37).national_income, before.national_income
     )
+
+
+def test_what_never_changes_is_kept_once():
+    """Of a variable that the step hands on as it is, reverse mode holds one copy, not one per period."""
+    agents, periods = 10_000, 50
+    agent = Axis("agent", size=agents)
+
+    class Settings(Record):
+        spread: Any = param(0.5)
+
+    class Nothing(Record):
+        pass
+
+    class People(Record):
+        skill: Any = index("s", shape=agent)
+        x: Any = index("x")
+
+    def born(params, scenario):
+        return People(skill=params.spread * jnp.linspace(0.0, 1.0, agents), x=0.0)
+
+    def step(prior, params, scenario):
+        return People(skill=prior.skill, x=0.5 * prior.x + jnp.mean(prior.skill**2))
+
+    model = Model("PEOPLE", Settings, Nothing, People, born, step, periods=periods)
+    assert model.remembered == ("skill", "x") and model.unchanged == ("skill",)
+
+    def last(spread):
+        return simulate(model, model.params(spread=spread), record=["x"]).x[-1]
+
+    compiled = jax.jit(jax.grad(last)).lower(0.5).compile()
+    memory: Any = compiled.memory_analysis()
+    assert memory.temp_size_in_bytes < 5 * 8 * agents
+    mean = np.mean(np.linspace(0, 1, agents) ** 2)
+    total = 2 * (1 - 0.5**periods)
+    np.testing.assert_allclose(compiled(0.5), 2 * 0.5 * mean * total, rtol=1e-12)
+    path = simulate(model, initial=People(skill=np.arange(agents) / agents, x=0.0))
+    np.testing.assert_array_equal(path.skill, np.tile(np.arange(agents) / agents, (periods, 1)))
+    by_start = jacobian(model, "x", wrt="initial.skill", periods=3, mode="reverse")["initial.skill"]
+    exact = 1.75 * np.linspace(0, 1, agents) / agents  # 2 s / n, s = 0.5 linspace, 1 + 1/2 + 1/4
+    np.testing.assert_allclose(by_start[-1], exact, rtol=1e-12, atol=1e-20)
 
 
 def test_a_run_carries_what_the_step_reads():
