@@ -11,11 +11,23 @@ import dataclasses
 import inspect
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, Literal, Self, TypeAlias, dataclass_transform
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Literal,
+    Self,
+    TypeAlias,
+    dataclass_transform,
+)
 
 import jax
 import jax.core
 import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
 
 Scalar: TypeAlias = jax.Array
 Vector: TypeAlias = jax.Array
@@ -425,6 +437,27 @@ class Record:
     def to_dict(self) -> dict[str, Any]:
         """Public name -> value, in the declared order."""
         return {spec.name: getattr(self, key) for key, spec in self.fields.items()}
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A path as a table: a row per period, a column per variable, or per sector of one.
+
+        Raises:
+            ValueError: a single period, or a batch of paths, of which `path[:, i]` is one.
+        """
+        from ._tables import to_pandas
+
+        return to_pandas(self)
+
+    def to_xarray(self) -> xr.Dataset:
+        """A path, or a batch of them, as a dataset with the dimensions (time, [batch,] axes of the field)
+        and with units, symbols and equations.
+
+        Raises:
+            ValueError: a single period.
+        """
+        from ._tables import to_xarray
+
+        return to_xarray(self)
 
     def __getitem__(self, item: Any) -> Any:
         """`record["HouseholdMoneyStock"]` is one field; `path[-1]`, `path[5:9]` are periods."""

@@ -20,14 +20,16 @@ if TYPE_CHECKING:
 def to_pandas(path: Record) -> pd.DataFrame:
     """A path (leaves (T, *shape)) as a table: a row per period, a column per variable or slot.
 
-    Of a path that holds a record of some variables, these."""
+    Of a path that holds a record of some variables, these. Raises a ValueError for a single period, and
+    for a batch of paths.
+    """
     import pandas as pd
 
     columns: dict[str, np.ndarray] = {}
     for key, field in path.fields.items():
         if getattr(path, key) is None:
             continue
-        values = np.asarray(getattr(path, key))
+        values = _over_time(path, key)
         names = [""]
         for axis in field.axes:
             names = [f"{name}.{slot}" for name in names for slot in axis.slots]
@@ -39,20 +41,33 @@ def to_pandas(path: Record) -> pd.DataFrame:
 
 
 def to_xarray(path: Record) -> xr.Dataset:
-    """A path, or a batch of them, as a dataset with the dimensions (time, [batch,] axes of the field)."""
+    """A path, or a batch of them, as a dataset with the dimensions (time, [batch,] axes of the field).
+
+    Raises a ValueError for a single period.
+    """
     import xarray as xr
 
     variables, coords = {}, {}
     for key, field in path.fields.items():
         if getattr(path, key) is None:
             continue
-        values = np.asarray(getattr(path, key))
+        values = _over_time(path, key)
         batch = ["batch"] if values.ndim == len(field.shape) + 2 else []
         attributes = {"symbol": field.symbol, "unit": field.unit, "equation": field.equation}
         dims = ["time", *batch, *(axis.name for axis in field.axes)]
         variables[key] = xr.DataArray(values, dims=dims, attrs=attributes)
         coords |= {axis.name: list(axis.labels) for axis in field.axes if axis.labels}
     return xr.Dataset(variables, coords=coords)
+
+
+def _over_time(path: Record, key: str) -> np.ndarray:
+    values, field = np.asarray(getattr(path, key)), path.fields[key]
+    if values.ndim <= len(field.shape):
+        raise ValueError(
+            f"A table takes a path, as `simulate` returns it, with a row per period; {key} has the shape "
+            f"{values.shape}: no axis of time. Of a path, path[5:6] is one period as a path."
+        )
+    return values
 
 
 def save(table: pd.DataFrame, path: Path) -> None:

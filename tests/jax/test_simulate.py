@@ -421,6 +421,29 @@ def test_programs_are_let_go_before_memory_maps_run_out(monkeypatch):
     )
 
 
+def test_paths_as_tables():
+    path = simulate(models.IOPC, periods=5)
+    table, dataset = path.to_pandas(), path.to_xarray()
+    assert len(table) == 5 and table.index.name == "period"
+    sector = models.IOPC.State.fields["real_gross_output"].axes[0].labels[1]
+    np.testing.assert_array_equal(table[f"RealGrossOutput.{sector}"], path.real_gross_output[:, 1])
+    np.testing.assert_array_equal(dataset.real_gross_output, path.real_gross_output)
+    assert dataset.real_gross_output.attrs["equation"] and list(
+        dataset.real_gross_output.sector[:1]
+    )
+    batch = simulate(PC, PC.params(tax_rate=np.array([0.2, 0.3])), periods=4)
+    assert batch.to_xarray().taxes.dims == ("time", "batch")
+    with pytest.raises(ValueError, match=r"of a batch, pick one first: path\[:, i\]"):
+        batch.to_pandas()
+    np.testing.assert_array_equal(batch[:, 1].to_pandas()["Taxes"], batch.taxes[:, 1])
+    for single in (path[-1], PC.params()):
+        with pytest.raises(ValueError, match="no axis of time"):
+            single.to_pandas()
+        with pytest.raises(ValueError, match="no axis of time"):
+            single.to_xarray()
+    assert len(path[2:3].to_pandas()) == 1
+
+
 def test_what_never_changes_is_kept_once():
     """Of a variable that the step hands on as it is, reverse mode holds one copy, not one per period."""
     agents, periods = 10_000, 50
