@@ -1,7 +1,7 @@
 r"""Model ECO-3IO-PC: portfolio choice, three industries and the ecosystem they live on.
 
 Veronese Passarella (2025), *Model ECO-3IO-PC*, in the lecture notes that go with the R code at
-github.com/marcoverpas/keynote_speech_Florence, section 2.3 (equations 20 to 40 and 12.A), on model
+https://github.com/marcoverpas/keynote_speech_Florence, section 2.3 (equations 20 to 40 and 12.A), on model
 IOPC, its section 2.2. The ecosystem follows Dafermos, Nikolaidi and Galanis (2017), *A
 stock-flow-fund ecological macroeconomic model*, Ecological Economics 131.
 

@@ -1,7 +1,7 @@
 r"""Model IOPC: portfolio choice in an economy of three industries.
 
 Veronese Passarella (2025), *Model 3IO-PC*, in the lecture notes that go with the R code at
-github.com/marcoverpas/keynote_speech_Florence, section 2.2 (equations 13 to 19, 1.A and 5.A), on
+https://github.com/marcoverpas/keynote_speech_Florence, section 2.2 (equations 13 to 19, 1.A and 5.A), on
 model PC of Godley and Lavoie (2007), *Monetary Economics*, chapter 4, with the expectations of their
 section 4.4 and a propensity to consume that falls with the interest rate (4.31): model PCEX2.
 

@@ -1,6 +1,6 @@
 r"""Model LINEAR2D: a linear system of two variables.
 
-The state follows x(t) = A x(t-1) from x(0) = x_0, so that x(t) = A^t x_0 and every derivative of
+The state follows $x_t = A x_{t-1}$ from $x_0$ on, so that $x_t = A^t x_0$ and every derivative of
 the path is known in closed form. It stands for no economy: it is the ruler that derivatives are
 checked against.
 """

@@ -13,14 +13,14 @@ saves, and buys more from those that are cheap. One bank takes deposits, lends t
 it loses with those that fail; a central bank sets the rate that it starts from.
 
 Every period begins with all nominal values divided by the average price of the period before, so that
-prices are near 1 and the stock of money M^0, which is N at first, shrinks by the inflation. In the
+prices are near 1 and the stock of money $M^0$, which is N at first, shrinks by the inflation. In the
 equations p, w and y are the prices, wages and production that firms decide upon in a period, before new
-firms take the places of failed ones; with these come the values at its end. A firm owns A_i, which is
-a deposit or, where it is negative, a debt: S + sum_i A_i = M^0 always.
+firms take the places of failed ones; with these come the values at its end. A firm owns $A_i$, which is
+a deposit or, where it is negative, a debt: $S + \sum_i A_i = M^0$ always.
 
-Where the central bank does not react to inflation (phi_pi = 0), nobody expects its target either:
-pi^star is then 0, as in the authors' program. At phi_pi = 0 the path is thus no continuous
-function of phi_pi, and its derivative by it is that of the rate alone.
+Where the central bank does not react to inflation ($\phi_\pi = 0$), nobody expects its target either:
+$\pi^\star$ is then 0, as in the authors' program. At $\phi_\pi = 0$ the path is thus no continuous
+function of $\phi_\pi$, and its derivative by it is that of the rate alone.
 
 Paths jump where a firm fails or enters, where demand begins to exceed what it makes, where its price
 passes the average, and where it begins to earn: there finite differences disagree with the derivatives

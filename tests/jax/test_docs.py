@@ -5,10 +5,25 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import jax.numpy as jnp
+import matplotlib.image
 import numpy as np
 import pytest
 
-from macrostat_jax import Model, _document, docs, models, plot, simulate
+from macrostat_jax import (
+    Axis,
+    Model,
+    Record,
+    Scalar,
+    Vector,
+    _document,
+    docs,
+    index,
+    models,
+    param,
+    plot,
+    simulate,
+)
 from macrostat_jax._document import Code, Equation, Heading, Picture, Table, Text
 
 PAGES = Path(__file__).parents[2] / "docs" / "models"
@@ -196,3 +211,62 @@ def test_a_picture_of_a_scenario_shows_what_it_changes():
     shown = {panel.get_title().split()[-1] for panel in plot.scenario(models.GL06LP, name).axes}
     assert {"national_income", "disposable_income", "household_bill_stock"} <= shown
     assert "consumption_government" not in shown
+    bottom = plot.scenario(models.GL06LP, name).axes[3:6]
+    assert {panel.get_xlabel() for panel in bottom} == {"period"}
+    assert {panel.get_ylabel() for panel in bottom} == {"USD"}
+
+
+FIRMS = Axis("firm", size=12)
+
+
+class Params(Record):
+    growth: Scalar = param(0.1)
+
+
+class Scenario(Record):
+    pass
+
+
+class Firms(Record):
+    sales: Vector = index("s", "s_{-1} (1 + g)", shape=FIRMS)
+    output: Scalar = index("Y", r"\sum s", unit="USD")
+
+
+def start(params, scenario):
+    return Firms(sales=1.0 + jnp.arange(12.0), output=0.0)
+
+
+def step(prior, params, scenario):
+    sales = prior.sales * (1 + params.growth)
+    return Firms(sales=sales, output=jnp.sum(sales))
+
+
+def test_a_picture_of_agents_shows_their_median_and_spread():
+    boom = {"Boom": {"growth_add": 0.1}}
+    model = Model("FIRMS", Params, Scenario, Firms, start, step, scenarios=boom, periods=6)
+    figure = plot.scenario(model, "Boom")
+    panels = {panel.get_title().split()[-1]: panel for panel in figure.axes}
+    assert list(panels) == ["output", "sales"]  # aggregates first
+    sales, boomed = simulate(model).sales, simulate(model, scenario="Boom").sales
+    for number, path in enumerate((boomed, sales)):
+        line, band = panels["sales"].lines[number], panels["sales"].collections[number]
+        np.testing.assert_allclose(line.get_ydata(), np.median(path, axis=1), rtol=1e-12)
+        edges = band.get_paths()[0].vertices[:, 1]
+        ends = np.quantile(path, [0.1, 0.9])
+        assert edges.min() < ends[0] < ends[1] < edges.max()
+        assert set(np.quantile(path[-1], [0.1, 0.9])) <= set(edges)
+    for panel in panels.values():  # what one looks at is on top
+        scenario, default = panel.lines
+        assert scenario.get_zorder() > default.get_zorder()
+
+
+def test_pictures_are_the_same_every_time(tmp_path):
+    """As bytes; and as the committed one in all but the edges of its letters and lines."""
+    written = [tmp_path / "one" / "pictures", tmp_path / "other" / "pictures"]
+    for folder in written:
+        docs.write_pictures(models.RandomWalk, folder.parent)
+    (one,), (other,) = (list(folder.iterdir()) for folder in written)
+    assert one.read_bytes() == other.read_bytes()
+    committed = matplotlib.image.imread(PAGES / "pictures" / one.name)[..., :3]
+    now = matplotlib.image.imread(one)[..., :3]
+    assert now.shape == committed.shape and np.mean(np.abs(now - committed) > 0.2) < 0.005, REMAKE
