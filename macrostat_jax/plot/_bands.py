@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._parts import COLOURS, MOST, bare, math, panels, unit
+from ._parts import COLOURS, MOST, bare, date_ticks, math, panels, unit
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from ..estimation import Bands
-
-TICKS = 10
 
 
 def bands(found: Bands) -> Figure:
@@ -47,8 +45,8 @@ def _over_time(axis: Any, found: Bands, name: str) -> None:
         axis.set_xlabel("periods after the shock")
     else:
         _data(axis, found, name, labels)
-    step = max(-(-len(labels) // TICKS), 1)
-    axis.set_xticks(time[::step], labels[::step])
+    ticks = date_ticks(labels)
+    axis.set_xticks(ticks, [labels[i] for i in ticks])
     axis.tick_params(labelsize=8)
     title = f"{math(field)}  {name}" if field and field.symbol else name
     axis.set_title(title, fontsize=9, loc="left")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._parts import COLOURS, bare, panels
+from ._parts import COLOURS, bare, date_ticks, panels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,10 +49,9 @@ def _kind(found: Any, name: str) -> str:
     return "" if kind == "level" else f" ({kind.replace('_', ' ')})"
 
 
-def _dates(axis: Any, dates: Sequence[str], most: int = 10) -> None:
-    step = -(-len(dates) // most)
-    ticks = range(0, len(dates), max(step, 1))
-    axis.set_xticks(list(ticks), [dates[i] for i in ticks])
+def _dates(axis: Any, dates: Sequence[str]) -> None:
+    ticks = date_ticks(dates)
+    axis.set_xticks(ticks, [dates[i] for i in ticks])
     axis.tick_params(labelsize=8)
 
 

@@ -40,7 +40,9 @@ def posterior(found: Posterior, names: Sequence[str] | None = None) -> Figure:
         else:
             right.set_axis_off()
     axes[-1, 1].set_xlabel("draw" if traced else "")
-    axes[0, 0].legend(fontsize=8, frameon=False)
+    # That of a parameter which has a prior, if there is one, explains all.
+    most = max(axes[:, 0], key=lambda axis: len(axis.get_legend_handles_labels()[1]))
+    most.legend(fontsize=8, frameon=False)
     left = len(found.names) - len(chosen)
     more = f" ({left} parameters more)" if left else ""
     figure.suptitle(

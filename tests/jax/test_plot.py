@@ -11,6 +11,7 @@ import pytest
 
 from macrostat_jax import models, plot, simulate
 from macrostat_jax.diff import jacobian, long_run, stability, step_sparsity
+from macrostat_jax.plot._parts import date_ticks
 
 PERIODS = 30
 
@@ -199,3 +200,12 @@ def test_step_ladder(drawn):
         plot.step_ladder(steps, np.ones(3))
     with pytest.raises(ValueError, match="greater than 0"):
         plot.step_ladder([0.1, -0.1], [1.0, 1.0])
+
+
+def test_dates_stand_at_the_beginnings_of_years():
+    quarters = [f"{year}Q{quarter}" for year in range(1959, 2010) for quarter in (1, 2, 3, 4)][:203]
+    shown = [quarters[i] for i in date_ticks(quarters)]
+    assert shown[:3] == ["1959Q1", "1965Q1", "1971Q1"] and len(shown) <= 10
+    assert date_ticks(["2001", "2002", "2003"]) == [0, 1, 2]
+    assert date_ticks(["2001Q3", "2001Q4", "2002Q1"]) == [0, 1, 2]
+    assert date_ticks([]) == []
