@@ -1,6 +1,7 @@
 """The guide as a site: `sphinx-build -W docs build/guide`. The pages are Markdown and read as such, too."""
 
 import importlib.metadata
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -42,12 +43,55 @@ def own(app: Any, what: str, name: str, found: Any, skip: bool, options: Any) ->
 
 
 def plain(app: Any, what: str, name: str, found: Any, options: Any, lines: list[str]) -> None:
-    """Docstrings are written to be read as they stand: `(T, *shape)` and |x| are no markup."""
-    for i, line in enumerate(lines):
-        spans = re.split(r"(``?[^`]+``?)", line)
-        lines[i] = "".join(
-            span if span.startswith("`") else re.sub(r"([*|])", r"\\\1", span) for span in spans
-        )
+    """Docstrings are written to be read as they stand: `(T, *shape)` and |x| are no markup, and what is
+    indented after an empty line is code."""
+    result, code = [], False
+    for line, before in zip(lines, ["", *lines], strict=False):
+        indented = line.startswith("    ")
+        if indented and not before and not code and not _in_section(result):
+            result += ["::", ""]
+            code = True
+        code = code and (indented or not line)
+        result.append(line if code else _escaped(line))
+    # Of an attribute, napoleon takes what stands before a colon in the first line for its type.
+    lines[:] = [""] * (what in ("attribute", "property", "data"))
+    lines += _one_by_one(_raises(result))
+
+
+def _escaped(line: str) -> str:
+    spans = re.split(r"(``?[^`]+``?|\*\*[\w-]+\*\*)", line)
+    return "".join(
+        span if i % 2 else re.sub(r"([*|])", r"\\\1", span) for i, span in enumerate(spans)
+    )
+
+
+def _in_section(lines: list[str]) -> bool:
+    """Whether the last line that is not indented is the head of a section, or none."""
+    heads = [line for line in lines if line and not line.startswith(" ")]
+    return not heads or heads[-1] in ("Args:", "Attributes:", "Returns:", "Raises:", "Yields:")
+
+
+def _raises(lines: list[str]) -> list[str]:
+    """`As gradient. ValueError: text` among the errors names one error, and a paragraph says the rest."""
+    text = re.sub(
+        r"^Raises:\n    (?=As )([^:]*?\.)(?:\s+(?=\w+(?:, \w+)*: )|$)",
+        r"Errors: \1\n\nRaises:\n    ",
+        "\n".join(lines),
+        flags=re.MULTILINE,
+    )
+    return re.sub(r"Raises:\n    $", "", text, flags=re.MULTILINE).split("\n")
+
+
+def _one_by_one(lines: list[str]) -> list[str]:
+    """`a, b: text` among attributes as `a: text` and `b: text`, as napoleon does with arguments."""
+    text = "\n".join(lines)
+    head, section, rest = text.partition("Attributes:\n")
+
+    def split(entry: re.Match[str]) -> str:
+        return "".join(f"    {name}{entry['text']}" for name in entry["names"].split(", "))
+
+    entry = r"^    (?P<names>\w+(?:, \w+)+)(?P<text>: .*\n(?:     +.*\n)*)"
+    return (head + section + re.sub(entry, split, rest, flags=re.MULTILINE)).split("\n")
 
 
 def page(app: Any, name: str, source: list[str]) -> None:
@@ -60,10 +104,25 @@ def page(app: Any, name: str, source: list[str]) -> None:
         source[0] = re.sub(
             r"\[([^]]+)\]\((?:macrostat\w*|bridge|benchmarks|tests)/[^)]*\)", r"\1", text
         )
+    if name == "reference/command":
+        source[0] += helps()
     source[0] = source[0].replace("](../README.md", "](readme.md")
     if name.endswith("index"):
         below = re.findall(r"\]\(([\w./-]+)\.md\)", source[0])
         source[0] += "\n".join(["\n```{toctree}", ":hidden:", "", *dict.fromkeys(below), "```\n"])
+
+
+def helps() -> str:
+    """What every command of `macrostat` says of itself."""
+    from macrostat_jax import cli
+
+    os.environ["COLUMNS"] = "100"  # argparse's width
+    parser = cli._parser()
+    (commands,) = (one.choices for one in parser._actions if isinstance(one.choices, dict))
+    parts = [f"\n```text\n{parser.format_help()}```\n"]
+    for name, sub in commands.items():
+        parts.append(f"\n## macrostat {name}\n\n```text\n{sub.format_help()}```\n")
+    return "".join(parts)
 
 
 def setup(app: Any) -> None:

@@ -6,7 +6,8 @@
     results = model.simulate()
 
 Subpackages are imported when they are first asked for: `macrostat.models`, `macrostat.core`,
-`macrostat.diff`, `macrostat.estimation`. The models themselves are declared in `macrostat_jax`.
+`macrostat.diff`, `macrostat.estimation`, `macrostat.sample`, `macrostat.causality`, `macrostat.util`.
+The models themselves are declared in `macrostat_jax`.
 """
 
 from __future__ import annotations

@@ -1,26 +1,28 @@
-"""Every Python block of the README and of docs/ runs, and prints what the page says it prints.
+"""Every Python block of the README and of docs/ runs, and prints and draws what the page shows.
 
 The blocks of a page run in order, in one namespace, as a script of the reader's own would. A `text`
 block right after a `python` block is what that block prints, `...` standing for anything; numbers
 written with a decimal point may differ in the last digit shown. `python no-run` marks blocks that need
-what a test machine may lack. The links between pages are followed too.
+what a test machine may lack. A picture of `docs/pictures` is what the page's code saves under its name.
 """
 
-import doctest
 import json
-import math
 import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
+import matplotlib.image
+import numpy as np
 import pytest
+from pages import PAGES, ROOT, Block, blocks, same
 
-ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-FENCE = re.compile(r"^```(?P<kind>[^\n`]*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
-NUMBER = re.compile(r"-?\d+\.\d+(?:e[+-]?\d+)?")
+from macrostat_jax import models
+
+PICTURES = ROOT / "docs" / "pictures"
+MODELS = sorted((ROOT / "docs" / "models").glob("*.md"))
+MADE_ELSEWHERE = {"calibrate-abm.png"}
+"""Pictures of what takes too long for a page: drawn by the script of benchmarks/ that the page names."""
 
 RUNNER = """
 import contextlib, io, json, sys, types, warnings
@@ -38,36 +40,10 @@ print(json.dumps(printed))
 """
 
 
-class Block(NamedTuple):
-    source: str
-    line: int
-    printed: str | None
-    """What the page shows as its output."""
-
-
-def blocks(page: Path) -> list[Block]:
-    """The Python blocks of a page that run."""
-    text = page.read_text()
-    found = list(FENCE.finditer(text))
-    kinds = {"bash", "text", "python", "python no-run"}
-    assert {fence["kind"] for fence in found} <= kinds, f"{page.name}: only {sorted(kinds)}"
-    result = []
-    for i, fence in enumerate(found):
-        if fence["kind"] != "python":
-            continue
-        after = found[i + 1] if i + 1 < len(found) else None
-        shown = None
-        if after and after["kind"] == "text" and not text[fence.end() : after.start()].strip():
-            shown = after["body"]
-        result.append(Block(fence["body"], text.count("\n", 0, fence.start("body")), shown))
-    return result
-
-
-def run(page: Path, folder: Path) -> list[tuple[Block, str]]:
-    """Runs a page in a process of its own; every block with what it printed."""
-    found = blocks(page)
+def printed_by(found: list[tuple[Block, Path]], folder: Path) -> list[str]:
+    """What blocks print that run in a process of their own."""
     # Leading lines make a traceback point at the line of the page.
-    sources = [("\n" * block.line + block.source, str(page)) for block in found]
+    sources = [("\n" * block.line + block.source, str(page)) for block, page in found]
     done = subprocess.run(
         [sys.executable, "-c", RUNNER],
         input=json.dumps(sources),
@@ -76,45 +52,55 @@ def run(page: Path, folder: Path) -> list[tuple[Block, str]]:
         cwd=folder,
     )
     assert done.returncode == 0, done.stderr[-4000:]
-    return list(zip(found, json.loads(done.stdout.splitlines()[-1]), strict=True))
-
-
-def same(shown: str, printed: str) -> bool:
-    """Equal texts, up to spacing, `...` and the last digit of a number with a decimal point."""
-    options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-    if doctest.OutputChecker().check_output(shown, printed, options):
-        return True
-    numbers = zip(NUMBER.findall(shown), NUMBER.findall(printed), strict=False)
-    if not all(math.isclose(float(a), float(b), abs_tol=last_digit(a)) for a, b in numbers):
-        return False
-    shown, printed = NUMBER.sub("0.0", shown), NUMBER.sub("0.0", printed)
-    return doctest.OutputChecker().check_output(shown, printed, options)
-
-
-def last_digit(number: str) -> float:
-    digits, _, exponent = number.partition("e")
-    return 1.01 * 10.0 ** (int(exponent or 0) - len(digits.partition(".")[2]))
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_block_runs_and_prints_what_the_page_shows(page, tmp_path):
-    for block, printed in run(page, tmp_path) if blocks(page) else ():
+    found = [(block, page) for block in blocks(page)]
+    outputs = printed_by(found, tmp_path) if found else []
+    for (block, _), printed in zip(found, outputs, strict=True):
         if block.printed is not None:
             where = f"{page.name}, the block at line {block.line + 1}"
             assert same(block.printed, printed), f"{where} prints:\n{printed}"
+    shown = set(re.findall(r"\]\((?:docs/)?pictures/([^)]+)\)", page.read_text()))
+    for name in shown - MADE_ELSEWHERE:
+        assert (tmp_path / name).exists(), f"{page.name} shows {name}, and nothing on it saves that"
+        difference = unlike(PICTURES / name, tmp_path / name)
+        assert difference < ALIKE, f"{name} is not what {page.name} draws: {difference:.3f}"
+
+
+ALIKE = 0.02
+"""How far two pictures may be apart: letters and lines half a pixel off are, another curve is not."""
+
+
+def unlike(one: Path, other: Path) -> float:
+    """The largest difference of two pictures' grey, from 0 to 1, averaged over a 24th of the width; 1 for
+    other shapes."""
+    grey = [matplotlib.image.imread(path)[..., :3].mean(axis=-1) for path in (one, other)]
+    if np.abs(np.subtract(grey[0].shape, grey[1].shape)).max() > 2:
+        return 1.0
+    height, width = np.minimum(grey[0].shape, grey[1].shape)
+    size = width // 24
+    rows, columns = height // size, width // size
+    means = [
+        page[: rows * size, : columns * size].reshape(rows, size, columns, size).mean(axis=(1, 3))
+        for page in grey
+    ]
+    return float(np.abs(means[0] - means[1]).max())
+
+
+def test_the_blocks_of_the_models_pages_run(tmp_path):
+    """All in one process; that they are what the generator writes, tests/jax/test_docs.py asks."""
+    found = [(block, page) for page in MODELS for block in blocks(page)]
+    assert len(found) == len(models.names())
+    printed_by(found, tmp_path)
 
 
 def test_the_quick_start_passes_its_own_check(tmp_path):
     script = [sys.executable, str(ROOT / "docs" / "quickstart.py")]
     done = subprocess.run(script, capture_output=True, text=True, cwd=tmp_path)
     assert "Passed: True" in done.stdout, done.stderr[-4000:]
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_links_lead_to_files(page):
-    for target in re.findall(r"\]\(([^)#\s]+)", page.read_text()):
-        if "://" not in target:
-            assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
 def test_the_index_lists_every_page():
