@@ -44,6 +44,8 @@ class Plan(NamedTuple):
     checkpoint: bool | int = False
     recorded: tuple[str, ...] | None = None
     """The variables of which the path is kept, None for all."""
+    ahead: bool = False
+    """Whether the random inputs of all periods may be drawn at once, before the run."""
 
 
 def simulate(
@@ -105,7 +107,7 @@ def simulate(
             raise TypeError(f"record takes several names, ({record!r},), not one string.")
         named = {model.State.key_of(name) for name in (*record, *model.solved)}
         plan = plan._replace(recorded=tuple(sorted(named)))
-    path = _compile.call(_run, plan, inputs)
+    path = _compile.call(_run, alone(plan, inputs), inputs)
     if model.solved:
         _check_solved(model, path)
     return path
@@ -177,11 +179,35 @@ def _scan(plan: Plan, inputs: Inputs) -> Any:
     return _scanned(body, start, rows, plan.periods, plan.checkpoint)[1]
 
 
+def alone(plan: Plan, inputs: Inputs) -> Plan:
+    """The plan of a single run, which may draw ahead. Of many runs at once, each with a key of its own,
+    the draws of all periods would take far more memory than what is done with the paths may leave."""
+    if inputs.key is None or plan.batch is not None or plan.checkpoint:
+        return plan
+    return plan._replace(ahead=not _mapped(inputs.key))
+
+
+def _mapped(key: Any) -> bool:
+    """Whether a key is one of many in a `jax.vmap` around this call; of one inside a `jit`, nobody knows."""
+    if not isinstance(key, jax.core.Tracer):
+        return False
+    found: list[bool] = []
+    probe = jax.custom_batching.custom_vmap(lambda key: key)
+
+    @probe.def_vmap
+    def _(size: int, mapped: list[bool], key: Any) -> tuple[Any, bool]:
+        found.append(mapped[0])
+        return key, mapped[0]
+
+    probe(key)
+    return any(found)
+
+
 def _drawn_ahead(plan: Plan, rows: Any, dtype: Any) -> Any:
     """The rows with the random inputs of all periods in place of their keys, where these take no more
     memory than the path: drawn in a loop, a period at a time, they cost a CPU several times as much."""
     model, (scenario, moving, _, keys) = plan.model, rows
-    if keys is None or model.Noise is None or plan.checkpoint:
+    if keys is None or model.Noise is None or not plan.ahead:
         return rows
     recorded = [f for key, f in model.State.fields.items() if key in (plan.recorded or (key,))]
     sizes = [

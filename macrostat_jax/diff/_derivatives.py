@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import _compile
 from .._model import Model
-from .._simulate import Inputs, prepare
+from .._simulate import Inputs, alone, prepare
 from ._labelled import Jacobian
 from ._target import Of, Target, Wrt, resolve_of, resolve_wrt, with_initial, with_noise
 
@@ -298,7 +298,7 @@ def _target(
     if plan.batch is not None and by_noise and inputs.noise is None:
         raise ValueError(f"{model.name}: in a batch, pass noise=... to differentiate by it.")
     inputs = with_initial(plan, with_noise(plan, inputs, resolved), resolved)
-    return Target(plan, resolve_of(model, of), resolved, mode), inputs
+    return Target(alone(plan, inputs), resolve_of(model, of), resolved, mode), inputs
 
 
 def _batched(function: Callable[..., Any], target: Target, inputs: Inputs) -> Any:

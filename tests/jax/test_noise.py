@@ -99,6 +99,52 @@ def test_draws_do_not_depend_on_the_batch(kind):
     np.testing.assert_array_equal(recorded, batch[:, 0])
 
 
+def test_many_runs_do_not_draw_ahead():
+    """A single run draws the random inputs of all periods before it begins, which is faster; of many at
+    once, each with its key, they would be the most that it needs memory for."""
+    agents, runs, periods = 1000, 20, 50
+
+    class Luck(Record):
+        x: Vector = noise("normal", shape=Axis("agent", size=agents))
+
+    class Wealth(Record):
+        x: Vector = index("x", shape=Axis("agent", size=agents))
+        mean: Any = index("m")
+
+    model = Model(
+        "LUCK",
+        Params,
+        Scenario,
+        Wealth,
+        lambda params, scenario: Wealth.filled(0.0),
+        lambda prior, params, scenario, noise: Wealth(
+            x=prior.x + params.size * noise.x, mean=jnp.mean(prior.x)
+        ),
+        Noise=Luck,
+        periods=periods,
+    )
+
+    def last(key):
+        return simulate(model, key=key).mean[-1]
+
+    keys, draws = run_keys(0, runs), agents * periods * 8
+    alone, many = jax.jit(last), jax.jit(jax.vmap(last))
+
+    def memory(function, *inputs):
+        found: Any = function.lower(*inputs).compile().memory_analysis()
+        return found.temp_size_in_bytes
+
+    assert memory(alone, keys[0]) >= draws
+    assert memory(many, keys) < runs * draws / 4
+    np.testing.assert_allclose(many(keys)[3], alone(keys[3]), rtol=1e-12)
+
+    def sized(size):
+        return simulate(model, model.params(size=size), key=keys[3]).mean[-1]
+
+    shared = jax.jit(jax.vmap(sized))(np.array([0.25, 0.5]))
+    np.testing.assert_allclose(shared, alone(keys[3]) * np.array([0.5, 1]), rtol=1e-12)
+
+
 def test_draws_follow_their_distributions():
     path = simulate(DRAWS.resize(agent=400), key=jax.random.key(0), periods=50)
     moments = {  # mean and variance of the standard distributions
