@@ -240,7 +240,7 @@ def picture(result: dict[str, Any], file: Path) -> None:
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
-    from matplotlib.ticker import NullFormatter
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
     for axis, at, by, label in zip(
@@ -254,6 +254,8 @@ def picture(result: dict[str, Any], file: Path) -> None:
             axis.loglog(result[at], found[by], style, markersize=4, label=name)
         axis.axhline(result["at_the_truth"], color="grey", linewidth=1, label="the true parameters")
         axis.set_xlabel(label)
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axis.xaxis.set_minor_formatter(NullFormatter())
     axes[0].set_ylabel("loss on unseen runs, median")
     axes[0].legend()

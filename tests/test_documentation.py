@@ -6,6 +6,7 @@ written with a decimal point may differ in the last digit shown. `python no-run`
 what a test machine may lack. A picture of `docs/pictures` is what the page's code saves under its name.
 """
 
+import importlib
 import json
 import re
 import subprocess
@@ -90,11 +91,32 @@ def unlike(one: Path, other: Path) -> float:
     return float(np.abs(means[0] - means[1]).max())
 
 
-def test_the_blocks_of_the_models_pages_run(tmp_path):
-    """All in one process; that they are what the generator writes, tests/jax/test_docs.py asks."""
+def test_the_picture_of_a_benchmark_is_that_of_its_results(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    benchmark = importlib.import_module("calibrate_abm")
+    results = json.loads((ROOT / "benchmarks" / "results" / "calibrate_abm.json").read_text())
+    (name,) = MADE_ELSEWHERE
+    benchmark.picture(results, tmp_path / name)
+    assert unlike(PICTURES / name, tmp_path / name) < ALIKE
+    results["methods"]["Adam"]["by_time"] = results["methods"]["CMA-ES"]["by_time"]
+    benchmark.picture(results, tmp_path / name)
+    assert unlike(PICTURES / name, tmp_path / name) > ALIKE
+
+
+TRACED = """
+import jax, macrostat_jax
+whole = macrostat_jax.simulate
+macrostat_jax.simulate = lambda model, **given: jax.eval_shape(lambda: whole(model, **given))
+"""
+
+
+@pytest.mark.parametrize("first", [TRACED, pytest.param("", marks=pytest.mark.slow)])
+def test_the_blocks_of_the_models_pages_run(first, tmp_path):
+    """All in one process; traced, as compiling them all takes long, which others do. That they are what the
+    generator writes, tests/jax/test_docs.py asks."""
     found = [(block, page) for page in MODELS for block in blocks(page)]
     assert len(found) == len(models.names())
-    printed_by(found, tmp_path)
+    printed_by([(Block(first, 0, None), MODELS[0]), *found], tmp_path)
 
 
 def test_the_quick_start_passes_its_own_check(tmp_path):

@@ -233,7 +233,7 @@ class Firms(Record):
 
 
 def start(params, scenario):
-    return Firms(sales=1.0 + jnp.arange(12.0), output=0.0)
+    return Firms(sales=1.0 + jnp.arange(12.0), output=jnp.asarray(78.0))
 
 
 def step(prior, params, scenario):
@@ -250,8 +250,9 @@ def test_a_picture_of_agents_shows_their_median_and_spread():
     sales, boomed = simulate(model).sales, simulate(model, scenario="Boom").sales
     for number, path in enumerate((boomed, sales)):
         line, band = panels["sales"].lines[number], panels["sales"].collections[number]
-        np.testing.assert_allclose(line.get_ydata(), np.median(path, axis=1), rtol=1e-12)
-        edges = band.get_paths()[0].vertices[:, 1]
+        drawn = np.asarray(line.get_ydata())
+        np.testing.assert_allclose(drawn, np.median(path, axis=1), rtol=1e-12)
+        edges = np.asarray(band.get_paths()[0].vertices)[:, 1]
         ends = np.quantile(path, [0.1, 0.9])
         assert edges.min() < ends[0] < ends[1] < edges.max()
         assert set(np.quantile(path[-1], [0.1, 0.9])) <= set(edges)
