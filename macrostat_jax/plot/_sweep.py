@@ -1,4 +1,4 @@
-"""Sweeps: what was kept against what was varied, and bands of paths."""
+"""Sweeps: what was kept against what was varied, and fan charts of paths."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _ticks(panel: Any, x: np.ndarray) -> None:
     panel.plot(few, base, "|", color=COLOURS[1], markersize=7, transform=transform, clip_on=False)
 
 
-def bands(
+def fans(
     statistics: xr.Dataset, variables: Sequence[str] | None = None, *, title: str = ""
 ) -> Figure:
     """Paths of many runs over time: the median, and the bands of 90 % and of all.

@@ -12,6 +12,7 @@ from ._cross import Cross as Cross
 from ._cross import cross as cross
 from ._designs import KINDS as KINDS
 from ._designs import Design as Design
+from ._designs import from_priors as from_priors
 from ._designs import grid as grid
 from ._designs import halton as halton
 from ._designs import latin_hypercube as latin_hypercube
@@ -20,9 +21,8 @@ from ._designs import scaled as scaled
 from ._designs import sobol as sobol
 from ._designs import unit_points as unit_points
 from ._engine import Status as Status
-from ._found import Sweep as Sweep
-from ._outcomes import Outcomes as Outcomes
-from ._priors import from_priors as from_priors
-from ._stored import StoredSweep as StoredSweep
-from ._stored import open as open
+from ._kept import Outcomes as Outcomes
+from ._results import StoredSweep as StoredSweep
+from ._results import Sweep as Sweep
+from ._results import open as open
 from ._sweep import sweep as sweep

@@ -13,16 +13,21 @@ from ..diff._finite import pad_to
 CHUNK = {"cpu": 1040}
 """Runs at once, by platform: on a CPU, more no longer fit its caches, and at a power of two the periods of a
 path fall on the same lines of them: a loss then takes twice as long."""
-CACHE_BYTES, CACHE_LEAST = {"cpu": 12 << 20}, 64
-"""The paths of a chunk stay in the caches, which for 82 variables is four times as fast; but for chunks so
-small that each operation would be."""
+CACHE_BYTES = {"cpu": 12 << 20}
+"""The paths of a chunk stay in the caches, which for 82 variables is four times as fast."""
+CACHE_LEAST = 64
+"""But a chunk is no smaller for that: each operation would be."""
 CHUNK_ELSEWHERE = 65_536
 CHUNK_BYTES = 1 << 28
 """The paths of a chunk take at most this memory, by default."""
 
 
 def chunk_size(count: int, run_bytes: int, chunk: int | None = None) -> int:
-    """How many of `count` runs, each of which takes `run_bytes`, are simulated at once."""
+    """How many of `count` runs, each of which takes `run_bytes`, are simulated at once: at most `chunk`.
+
+    Raises:
+        ValueError: a chunk that is no whole number of at least 1.
+    """
     if chunk is None:
         platform = jax.default_backend()
         chunk = min(CHUNK.get(platform, CHUNK_ELSEWHERE), _fitting(CHUNK_BYTES, run_bytes))

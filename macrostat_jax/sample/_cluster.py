@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 PRE_SPAWN = "distributed.nanny.pre-spawn-environ"
@@ -29,18 +29,26 @@ def cluster(workers: int | str | Any | None = None, *, gpus: int = 0, **options:
     there: docs/sweeps.md shows how to give each one core, which must be said before they first use JAX.
 
     Raises:
-        ImportError: Dask is not installed. ValueError: fewer than one worker. OSError: nobody answers at
-            the address.
+        ImportError: Dask is not installed. TypeError, ValueError: no number of workers, address or
+            cluster; fewer than one worker; `gpus` of workers that are not started here. OSError:
+            nobody answers at the address.
     """
     try:
         import dask.config
         from distributed import Client
     except ImportError as error:
         raise ImportError("Workers need Dask: pip install 'macrostat-jax[cluster]'.") from error
-    if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int)):
+    if isinstance(workers, bool | float):
+        raise TypeError(f"workers is a whole number, an address or a cluster, not {workers!r}.")
+    if workers is not None and not isinstance(workers, int):
+        if gpus:
+            raise ValueError(
+                "gpus is of workers that are started here: those of a cluster have theirs."
+            )
         return Client(workers, **options)
-    if workers is not None and workers < 1:
-        raise ValueError(f"A cluster has at least one worker, not {workers}.")
+    if gpus < 0 or (workers is not None and workers < 1):
+        what = f"{gpus} GPUs" if gpus < 0 else f"{workers}"
+        raise ValueError(f"A cluster has at least one worker, not {what}.")
     count = workers or gpus or _cores()
     # Dask's usual port for its pages is one, and a second cluster would complain.
     options = {"dashboard_address": "127.0.0.1:0", "threads_per_worker": 1, **options}
@@ -97,7 +105,8 @@ def _bound(cores: list[int]) -> Any:
         def setup(self, worker: Any) -> None:
             core = cores[int(worker.name) % len(cores)]
             for thread in os.listdir("/proc/self/task"):
-                os.sched_setaffinity(int(thread), {core})
+                with suppress(ProcessLookupError):  # it has ended meanwhile
+                    os.sched_setaffinity(int(thread), {core})
 
     return OneCore()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
@@ -82,26 +82,41 @@ def cross(
         seeds: of a random model: how many (0, 1, ...), or which.
 
     Raises:
-        ValueError: scenarios or seeds that occur twice, nothing to cross with. TypeError: a seed that
-            is no integer; one scenario's name in place of several.
+        ValueError: scenarios or seeds that occur twice, nothing to cross with. TypeError: a seed or a
+            number of seeds that is no integer; a scenario's name that is no string; one name in
+            place of several.
     """
     if not isinstance(design, Design):
         raise TypeError(f"cross takes a Design, not {type(design).__name__}.")
     if isinstance(scenarios, str):
         raise TypeError(f"scenarios takes several names, [{scenarios!r}], not one string.")
+    names = list(scenarios)
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"The name of a scenario is a string ('default' is one), not {name!r}.")
     if isinstance(scenarios, Mapping):
-        found = {str(label): given for label, given in scenarios.items()}
+        found = dict(scenarios)
     else:
-        names = list(scenarios)
         if len(set(names)) < len(names):
             raise ValueError(f"A scenario is crossed once, not as in {names}.")
         found = {name: None if name == "default" else name for name in names}
-    numbers = tuple(range(seeds)) if isinstance(seeds, int | np.integer) else tuple(seeds)
+    if _is_integer(seeds):
+        if seeds < 1:
+            raise ValueError(f"There is at least one seed to cross with, not {seeds}.")
+        numbers = tuple(range(seeds))
+    elif isinstance(seeds, Iterable):
+        numbers = tuple(seeds)
+    else:
+        raise TypeError(f"seeds takes a number of seeds, or which, not {seeds!r}.")
     for seed in numbers:
-        if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+        if not _is_integer(seed):
             raise TypeError(f"A seed is an integer, not {seed!r}.")
     if len(set(numbers)) < len(numbers):
         raise ValueError(f"A seed is crossed once, not as in {list(numbers)}.")
     if not found and not numbers:
         raise ValueError("cross needs scenarios or seeds to cross the design with.")
     return Cross(design, found, tuple(map(int, numbers)))
+
+
+def _is_integer(value: Any) -> TypeGuard[int]:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)

@@ -1,8 +1,9 @@
-"""Designs: points in the space of a model's parameters."""
+"""Designs: points in the space of a model's parameters, spread between bounds or drawn from priors."""
 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -70,11 +71,16 @@ class Design:
             base: the parameters that are not sampled; default: the model's.
 
         Raises:
-            KeyError: a name that the model does not have. ValueError: a point outside of the bounds,
-                a parameter that a constraint derives, or points that drive one out of its bounds.
+            KeyError: a name that the model does not have. ValueError: no points, one outside of the
+                bounds, two names of one parameter, a parameter that a constraint derives, or points
+                that drive one out of its bounds.
         """
         base = model.params() if base is None else base
-        places = [_places.place(model, name) for name in self.names]
+        places = _places.distinct(model, self.names)
+        if not len(self):
+            raise ValueError(
+                f"{model.name}: the design over {', '.join(self.names)} has no points."
+            )
         values: dict[str, np.ndarray] = {}
         for (key, element), column in zip(places, self.points.T, strict=True):
             if element is None:
@@ -153,13 +159,21 @@ def grid(
     """
     found = _resolved(model, bounds, log)
     given = steps if isinstance(steps, Mapping) else dict.fromkeys(found, steps)
-    known = {one: count for name, count in given.items() for one in _places.expanded(model, name)}
-    if set(known) != set(found) or not all(isinstance(n, int) and n >= 2 for n in known.values()):
+    known = _places.each(model, given)
+    whole = [isinstance(n, int | np.integer) and n >= 2 for n in known.values()]
+    if set(known) != set(found) or not all(whole):
         raise ValueError(
             f"steps takes a number of at least 2 for each of {', '.join(found)}, not {steps!r}."
         )
     axes = [np.linspace(0.0, 1.0, known[name]) for name in found]
-    unit = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
+    try:
+        unit = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
+    except (MemoryError, ValueError) as error:
+        sizes = [len(axis) for axis in axes]
+        raise ValueError(
+            f"A grid of {' x '.join(map(str, sizes))} = {math.prod(map(float, sizes)):.2g} points does "
+            "not fit into memory: take fewer steps, fewer parameters, or another design."
+        ) from error
     return _design("grid", unit, found, {"steps": [known[name] for name in found]})
 
 
@@ -192,9 +206,15 @@ def _design(
 
 
 def unit_points(kind: str, d: int, n: int, seed: int) -> np.ndarray:
-    """n points of the unit cube in d dimensions, (n, d), by `scipy.stats.qmc`."""
+    """n points of the unit cube in d dimensions, (n, d), by `scipy.stats.qmc`.
+
+    Raises:
+        ValueError: an unknown kind; no whole number of points; for `sobol`, no power of 2.
+    """
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
         raise ValueError(f"A design has a whole number of points, at least 1, not {n!r}.")
+    if kind not in KINDS:
+        raise ValueError(f"A design is one of {', '.join(KINDS)}, not {kind!r}.")
     if kind == "random":
         return np.random.default_rng(seed).random((n, d))
     from scipy.stats import qmc
@@ -213,12 +233,12 @@ def unit_points(kind: str, d: int, n: int, seed: int) -> np.ndarray:
 
 def scaled(unit: np.ndarray, low: float, high: float, log: bool = False) -> np.ndarray:
     """Numbers of [0, 1] as numbers of [low, high], evenly spread there or, with `log`, in the logarithm."""
-    if not log:
-        return low + unit * (high - low)
-    sign = math.copysign(1.0, low)
-    start, end = math.log(abs(low)), math.log(abs(high))
-    # Rounding may carry the ends past the bounds by an ulp.
-    return np.clip(sign * np.exp(start + unit * (end - start)), low, high)
+    if log:
+        start, end = math.log(abs(low)), math.log(abs(high))
+        found = math.copysign(1.0, low) * np.exp(start + unit * (end - start))
+    else:
+        found = low + unit * (high - low)
+    return np.clip(found, low, high)  # rounding may carry the ends past the bounds by an ulp
 
 
 def _resolved(model: Model, bounds: Bounds | None, log: Log) -> dict[str, _Range]:
@@ -232,7 +252,7 @@ def _resolved(model: Model, bounds: Bounds | None, log: Log) -> dict[str, _Range
             if not derived & {key, name}
         }
     else:
-        given = {one: b for name, b in bounds.items() for one in _places.expanded(model, name)}
+        given = _places.each(model, bounds)
     if not given:
         raise ValueError(f"{model.name}: a design needs a parameter to sample.")
     if isinstance(log, bool):
@@ -267,3 +287,88 @@ def _range(model: Model, name: str, between: Any, log: bool) -> _Range:
     if log and low * high <= 0:
         raise ValueError(f"Log space needs bounds of one sign: {name!r} has ({low:g}, {high:g}).")
     return _Range(low, high, log)
+
+
+LEAST_MASS = 0.5
+"""A prior with less of its mass within the bounds of its parameter contradicts them."""
+
+
+def from_priors(
+    model: Model, n: int, priors: Mapping[str, Any], *, kind: str = "sobol", seed: int = 0
+) -> Design:
+    """n points drawn from independent priors, by the quantiles of a design over the unit cube.
+
+    Args:
+        model: the model.
+        n: how many points; for `sobol`, a power of 2.
+        priors: parameter -> a prior of `macrostat_jax.estimation`, a frozen distribution of
+            `scipy.stats`, or anything with `quantile(u)` or `ppf(u)`. Names as for `sobol`; elements of a
+            field named as a whole are independent. Where a prior reaches beyond the model's bounds, it
+            is taken given that the parameter lies within them.
+        kind: one of `KINDS`.
+        seed: of the design.
+
+    Raises:
+        KeyError: an unknown parameter. TypeError: something that has no quantiles. ValueError: an unknown
+            kind; a prior with less than half of its mass within the bounds, or whose points lie
+            outside of them; and as for `sobol`.
+    """
+    found = _places.each(model, priors)
+    if not found:
+        raise ValueError(f"{model.name}: a design needs a parameter to sample.")
+    # A coordinate of a Sobol sequence may be 0, where a normal has no quantile: it stands for its cell.
+    unit = np.clip(unit_points(kind, len(found), n, seed), 2.0**-53, 1 - 2.0**-53)
+    columns = [_drawn(model, name, found[name], u) for name, u in zip(found, unit.T, strict=True)]
+    texts = {name: _text(prior) for name, prior in found.items()}
+    origin = {"kind": f"{kind} from priors", "priors": texts, "n": n, "seed": seed}
+    return Design(tuple(found), np.stack(columns, axis=1), origin)
+
+
+def _drawn(model: Model, name: str, prior: Any, unit: np.ndarray) -> np.ndarray:
+    field = model.Params.fields[_places.place(model, name)[0]]
+    low, high = field.bounds
+    quantile = getattr(prior, "quantile", None) or getattr(prior, "ppf", None)
+    if quantile is None:
+        raise TypeError(
+            f"The prior of {name!r} has neither quantile(u) nor ppf(u): {type(prior).__name__}."
+        )
+    mass = _mass(prior, low, high)
+    if mass is not None and mass < LEAST_MASS:
+        raise ValueError(
+            f"{model.name}: the prior {_text(prior)} of {name!r} has {mass:.0%} of its mass within the "
+            f"bounds {field.interval}; at least {LEAST_MASS:.0%} must be."
+        )
+    if "bounds" in inspect.signature(quantile).parameters:
+        points = quantile(unit, bounds=(low, high))
+    elif hasattr(prior, "cdf"):
+        under, over = prior.cdf(low), prior.cdf(high)
+        points = quantile(under + unit * (over - under))
+    else:
+        points = quantile(unit)
+    points = np.asarray(points, np.float64)
+    outside = ~((points >= low) & (points <= high))
+    if points.shape != unit.shape or outside.any():
+        raise ValueError(
+            f"{model.name}: {int(outside.sum())} of {len(unit)} points that the prior {_text(prior)} of "
+            f"{name!r} gives lie outside of the bounds {field.interval}."
+        )
+    return points
+
+
+def _mass(prior: Any, low: float, high: float) -> float | None:
+    if hasattr(prior, "mass"):
+        return prior.mass(low, high)
+    if hasattr(prior, "cdf"):
+        return float(prior.cdf(high) - prior.cdf(low))
+    return None
+
+
+def _text(prior: Any) -> str:
+    """`norm(0.5, scale=0.1)` for a frozen distribution of scipy; else what the prior calls itself."""
+    inner = getattr(prior, "dist", None)
+    if inner is None or not hasattr(prior, "args"):
+        # The address in Python's own text is another one in the process that resumes a sweep.
+        silent = type(prior).__repr__ is object.__repr__
+        return type(prior).__qualname__ if silent else repr(prior)
+    given = [f"{a:g}" for a in prior.args] + [f"{k}={v:g}" for k, v in prior.kwds.items()]
+    return f"{inner.name}({', '.join(given)})"

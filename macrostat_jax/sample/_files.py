@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import zipfile
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from . import _named
+from . import _kept
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,17 +31,16 @@ class Damaged(ValueError):
 
 
 def needs(files: str) -> None:
-    """Raises `ImportError` where the library that writes such files is missing, with what to install."""
-    try:
-        if files == "parquet":
-            import pyarrow.parquet  # noqa: F401
-        else:
-            import zarr  # noqa: F401
-    except ImportError as error:
-        library = "pyarrow" if files == "parquet" else "zarr"
-        raise ImportError(
-            f"Results in {files} files need {library}: pip install 'macrostat-jax[stores]'."
-        ) from error
+    """Raises `ImportError` where a library for such files is missing, with what to install."""
+    libraries = ("pyarrow.parquet",) if files == "parquet" else ("zarr", "xarray")
+    for library in libraries:
+        try:
+            importlib.import_module(library)
+        except ImportError as error:
+            raise ImportError(
+                f"Results in {files} files need {library.partition('.')[0]}: "
+                "pip install 'macrostat-jax[stores]'."
+            ) from error
 
 
 def kind_of(shapes: Any, axis: int) -> str:
@@ -62,9 +62,9 @@ def encode(
     """The results of some runs as the content of a file that carries its receipt."""
     if files == "parquet":
         return _encode_table(
-            {"run": rows, **about, **_named.columns(values), "finite": good}, receipt
+            {"run": rows, **about, **_kept.columns(values), "finite": good}, receipt
         )
-    return _encode_paths(_named.dataset(values, axis, about, rows, good), receipt)
+    return _encode_paths(_kept.dataset(values, axis, about, rows, good), receipt)
 
 
 def _encode_table(columns: Mapping[str, np.ndarray], receipt: Mapping[str, Any]) -> bytes:
@@ -127,8 +127,8 @@ def table(path: Path, names: Collection[str] | None = None) -> pa.Table:
     import pyarrow.parquet as pq
 
     try:
-        file = pq.ParquetFile(path, page_checksum_verification=True)
-        return file.read(columns=None if names is None else list(names))
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            return file.read(columns=None if names is None else list(names))
     except (OSError, ValueError) as error:
         raise Damaged(f"{path} is damaged ({error}): remove it, and resume the sweep.") from error
 

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import hashlib
 import json
 import os
+import platform
 import shutil
 import time
 import traceback
+import types
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .. import _fingerprint
+from .._record import DISTRIBUTIONS
 from .._store import differences, replacing, to_disk
-from . import _files
+from . import _files, _kept
+from ._program import Program
+from ._runs import Runs
 
 FORMAT = 1
 MANIFEST, FAILED = "_manifest.json", "_failed"
@@ -22,6 +34,10 @@ MANIFEST, FAILED = "_manifest.json", "_failed"
 WRITING = ".writing-"
 ABANDONED = 3600.0
 """After so many seconds, what a killed process was writing is cleared away."""
+
+
+class OtherSweep(ValueError):
+    """A folder that belongs to another sweep."""
 
 
 class Folder:
@@ -83,7 +99,7 @@ class Folder:
         """A folder that there is; with `digest`, that of this sweep and no other.
 
         Raises:
-            FileNotFoundError: there is none. ValueError: it is that of another sweep.
+            FileNotFoundError: there is none. OtherSweep: it is that of another one.
         """
         manifest = read_manifest(path)
         if manifest is None:
@@ -92,7 +108,7 @@ class Folder:
                 "under the same name."
             )
         if digest not in (None, manifest["digest"]):
-            raise ValueError(f"{path} has become the folder of another sweep.")
+            raise OtherSweep(f"{path} has become the folder of another sweep.")
         return cls(path, manifest)
 
     @property
@@ -150,6 +166,7 @@ class Folder:
         """Records that a chunk keeps failing."""
         start, stop = self.span(number)
         content = {
+            "sweep": self.digest,
             "chunk": number,
             "start": start,
             "stop": stop,
@@ -161,11 +178,11 @@ class Folder:
             path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
     def failures(self) -> dict[int, dict[str, Any]]:
-        """Chunk -> why it failed."""
+        """Chunk -> why it failed, for those that are not there: an earlier sweep's do not count."""
         found = {}
         for path in sorted((self.path / FAILED).glob("chunk_*.json")):
             content = json.loads(path.read_text(encoding="utf-8"))
-            if not self.file(content["chunk"]).exists():
+            if content.get("sweep") == self.digest and not self.file(content["chunk"]).exists():
                 found[content["chunk"]] = content
         return found
 
@@ -179,7 +196,7 @@ class Folder:
                     shutil.rmtree(path, ignore_errors=True)
                 else:
                     path.unlink()
-            except FileNotFoundError:
+            except OSError:  # gone, or another user's: it is in nobody's way
                 continue
 
 
@@ -195,7 +212,7 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
     """The manifest of a folder, None where there is none.
 
     Raises:
-        ValueError: it cannot be read, or is not that of a sweep of this version.
+        ValueError: it cannot be read, or is not that of a sweep of this version; a file, no folder.
     """
     file = path / MANIFEST
     try:
@@ -205,6 +222,8 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
             Folder(path, content)
     except FileNotFoundError:
         return None
+    except NotADirectoryError as error:
+        raise ValueError(f"{path} is a file: the results of a sweep are a folder.") from error
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{file} is not the manifest of a sweep, or is torn: choose another folder, or remove it."
@@ -214,3 +233,97 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
             f"{file} has the format {content['format']!r} of another version; this one writes {FORMAT}."
         )
     return content
+
+
+def identity(
+    program: Program, found: Runs, shapes: Any, chunk: int, files: str
+) -> tuple[dict[str, Any], dict[str, list[str]]]:
+    """The design of a sweep as its manifest has it, and the columns that follow from it.
+
+    Args:
+        shapes: of what is kept of a block.
+
+    Raises:
+        TypeError: a `keep` whose code cannot be told, or numbers that such files do not hold.
+            ValueError: names of columns that clash, or that such files do not take.
+    """
+    model = program.plan.model
+    about = list(found.columns(np.zeros(0, int)))
+    arrays = _kept.arrays(shapes, program.axis)
+    for one in arrays:
+        if np.dtype(one.array.dtype).kind not in "biuf":
+            raise TypeError(
+                f"keep returns numbers of type {one.array.dtype} ({one.name}), which files do not "
+                "hold: keep real ones."
+            )
+        if files == "zarr" and ("/" in one.name or not one.name.strip(".")):
+            raise ValueError(
+                f"keep returns {one.name!r}, which is no name in Zarr files: rename it."
+            )
+    names = [one.name for one in arrays]
+    _kept.check_names(names, about)
+    if program.axis == 0:
+        columns = list(_kept.columns(_no_runs(shapes)))
+        _kept.check_names(columns, about)
+        names = columns if files == "parquet" else names
+    design = {
+        "runs": found.count,
+        "chunk": chunk,
+        "block": program.block,
+        "files": files,
+        **program.versions,
+        "python": ".".join(platform.python_version_tuple()[:2]),
+        "x64": program.x64,
+        "model": {
+            "name": model.name,
+            "code": _fingerprint.of_code(model.initial_state, model.step),
+            "variables": {key: list(one.shape) for key, one in model.State.fields.items()},
+            "noise": _noise(model),
+            "options": {name: str(value) for name, value in model.options.items()},
+            "constraints": [str(one) for one in model.constraints],
+        },
+        "periods": program.plan.periods,
+        "points": dict(found.origin),
+        "inputs": found.identity(),
+        "keep": _described(program.keep, program.plan.recorded),
+    }
+    return json.loads(json.dumps(design, default=_plain)), {"about": about, "kept": names}
+
+
+def _noise(model: Any) -> dict[str, Any]:
+    """Random input -> its shape, its distribution and, of one's own, the code that draws it."""
+    fields = model.Noise.fields if model.Noise is not None else {}
+    return {
+        key: [list(one.shape), one.distribution]
+        + ([] if one.draw in DISTRIBUTIONS.values() else [_fingerprint.of_code(one.draw)])
+        for key, one in fields.items()
+    }
+
+
+def _described(keep: Any, recorded: tuple[str, ...] | None) -> Any:
+    if keep is None:
+        return "all paths" if recorded is None else list(recorded)
+    inner: Any = keep
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    inner = getattr(inner, "__wrapped__", inner)
+    is_function = isinstance(inner, types.FunctionType | types.MethodType)
+    if not is_function and not dataclasses.is_dataclass(inner):
+        raise TypeError(
+            f"keep is a {type(inner).__name__}, of which a folder of results could not tell one from "
+            "another: pass a function, a functools.partial of one, or a dataclass with __call__."
+        )
+    name = inner.__qualname__ if is_function else repr(inner)
+    more: list[Any] = [] if is_function else [type(inner).__call__]
+    if isinstance(inner, types.MethodType):
+        more.append(inner.__self__)
+    return {"name": name, "code": _fingerprint.of_code(keep, *more)}
+
+
+def _plain(value: Any) -> Any:
+    """What JSON does not know: numbers of NumPy are numbers, everything else is its text."""
+    return value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else str(value)
+
+
+def _no_runs(shapes: Any) -> Any:
+    return jax.tree.map(lambda x: np.empty((0, *x.shape[1:]), jnp.dtype(x.dtype)), shapes)

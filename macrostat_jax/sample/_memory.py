@@ -13,7 +13,7 @@ from ._program import Program, bytes_of
 from ._runs import Source
 
 if TYPE_CHECKING:
-    from ._job import Job
+    from ._sweep import Job
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 UNITS |= {f"{unit}i": 1024**power for power, unit in enumerate("kmgt", 1)}
@@ -73,24 +73,26 @@ class Account:
         now = _resident("VmHWM")
         return max(now - self.start, 0) if now > self._peak else 0
 
-    def fit(self, job: Job, *, in_memory: bool, cut: bool) -> None:
+    def fit(self, job: Job, *, in_memory: bool, cut: bool, threads: int = 1) -> None:
         """Makes the blocks of a job small enough to fit.
 
         Args:
             in_memory: all results are held in memory. cut: chunks are handed on one by one.
+            threads: how many chunks are computed at a time in this process.
 
         Raises:
             ValueError: not even one run at a time fits; with the least limit that would do.
         """
         program, sources, count = job.program, list(job.found.sources), job.found.count
+        params = job.found.params_bytes if in_memory else 0
 
         def kept(block: int) -> int:
-            chunk = COPIES * job.chunk(block) if cut else 0
-            return job.kept_bytes * (chunk + (count if in_memory else 0))
+            chunk = COPIES * threads * job.chunk(block) if cut else 0
+            return job.kept_bytes * (chunk + (count if in_memory else 0)) + params
 
         while True:
             devices = program.devices(count)
-            need = _account(program, sources, devices)
+            need = _account(program, sources, devices) * threads
             fixed = self.used() + MARGIN
             total = max(fixed + kept(program.block) + need, self.peak())
             if total <= self.limit:
@@ -115,17 +117,13 @@ def _account(program: Program, sources: list[Source], devices: int) -> int:
     """Bytes for the blocks that are in flight at a time, as XLA counts them."""
     analysis: Any = program.lower(sources, devices).compile().memory_analysis()
     if analysis is None:  # a backend that keeps no account
-        inputs, outputs = bytes_of(program.inputs(sources, _rows(program))), 0
-        return IN_FLIGHT * 3 * (inputs + outputs)
-    block = sum(
-        getattr(analysis, f"{what}_size_in_bytes") for what in ("argument", "output", "temp")
-    )
+        inputs = program.inputs(sources, np.zeros(program.block, int))
+        block = 3 * (bytes_of(inputs) + bytes_of(program.shapes(sources)))
+    else:
+        parts = ("argument", "output", "temp")
+        block = sum(getattr(analysis, f"{part}_size_in_bytes") for part in parts)
     local = devices if jax.default_backend() == "cpu" else 1  # host devices share one memory
     return IN_FLIGHT * block * local
-
-
-def _rows(program: Program) -> Any:
-    return np.zeros(program.block, int)
 
 
 def _resident(what: str) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -11,10 +12,12 @@ from .. import _constraints
 from .._model import Model
 from .._record import Field
 
+T = TypeVar("T")
+
 
 def place(model: Model, name: str, whole: bool = False) -> tuple[str, tuple[int, ...] | None]:
     """`"share[2]"` is the element (2,) of `share`; `"tax_rate"` is a field, with None."""
-    match = re.fullmatch(r"([^\[]+)\[([\d,\s]+)\]", name)
+    match = re.fullmatch(r"([^\[]+)\[(\s*\d+\s*(?:,\s*\d+\s*)*)\]", name)
     key = model.Params.key_of(match[1] if match else name)
     field = model.Params.fields[key]
     element = tuple(int(part) for part in match[2].split(",")) if match else None
@@ -42,6 +45,30 @@ def expanded(model: Model, name: str) -> list[str]:
     """The canonical names of what `name` means: one parameter, or all elements of a field."""
     key, element = place(model, name, whole=True)
     return elements(key, model.Params.fields[key]) if element is None else [labelled(key, element)]
+
+
+def each(model: Model, given: Mapping[str, T]) -> dict[str, T]:
+    """Canonical name -> what is given for it, elements of a whole field one by one.
+
+    Raises:
+        KeyError: an unknown name. ValueError: names that mean the same parameter.
+    """
+    found: dict[str, T] = {}
+    meant: dict[str, str] = {}
+    for name, value in given.items():
+        for one in expanded(model, name):
+            if one in meant:
+                raise ValueError(f"{model.name}: {meant[one]!r} and {name!r} both mean {one!r}.")
+            meant[one] = name
+            found[one] = value
+    return found
+
+
+def distinct(model: Model, names: Iterable[str]) -> list[tuple[str, tuple[int, ...] | None]]:
+    """The places that names mean, each of another one; errors as for `place` and `each`."""
+    names = list(names)
+    each(model, dict.fromkeys(names))
+    return [place(model, name) for name in names]
 
 
 def labelled(key: str, element: tuple[int, ...]) -> str:

@@ -17,7 +17,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from .. import _compile
 from .._simulate import Inputs, Plan, trajectory
-from . import _allocator, _transport
+from . import _transport
 from ._chunks import in_chunks
 from ._runs import Source
 
@@ -62,44 +62,46 @@ class Program:
 
     def __call__(self, start: int, stop: int, own: Mapping[int, Source]) -> Any:
         """What is kept of runs start to stop - 1, as NumPy arrays with the runs on `axis`."""
-        return self.gather(start, stop, own, lambda runs: None)
+        return self.gather(start, stop, own, lambda first, last, arrays: None)
 
     def gather(
-        self, start: int, stop: int, own: Mapping[int, Source], tell: Callable[[int], Any]
+        self,
+        start: int,
+        stop: int,
+        own: Mapping[int, Source],
+        tell: Callable[[int, int, list[np.ndarray]], Any],
     ) -> Any:
-        """The same; `tell(runs)` is called when a block of so many is there.
+        """The same; `tell(first, last, arrays)` is called when these runs of the arrays are there.
 
         A thread of its own puts a block where it belongs while the next one is computed: on a CPU, that
         takes as long as computing it where a sweep keeps all paths.
         """
         arrays: list[np.ndarray] = []
         form: Any = None
-        copied: tuple[int, Future] | None = None
+        copied: tuple[int, int, Future] | None = None
         if stop - start <= self.block * self.devices(stop - start):  # no next one: no thread
             ((_, _, found),) = self.blocks(start, stop, own)
             parts, form = jax.tree.flatten(found)
             arrays = [whole(part, self.axis, stop - start) for part in parts]
             _placed(arrays, parts, self.axis, 0, stop - start)
-            tell(stop - start)
+            tell(0, stop - start, arrays)
             return form.unflatten(arrays)
         if not self.frugal:
-            _allocator.keep_freed_memory()
+            keep_freed_memory()
         with ThreadPoolExecutor(1) as copier:
             for first, last, found in self.blocks(start, stop, own):
                 parts, form = jax.tree.flatten(found)
                 arrays = arrays or [whole(part, self.axis, stop - start) for part in parts]
                 if copied is not None:
-                    copied[1].result()
-                    tell(copied[0])
-                task = copier.submit(_placed, arrays, parts, self.axis, first - start, last - start)
-                copied = last - first, task
-                del (
-                    found,
-                    parts,
-                )  # or three blocks would be in memory while the next one is computed
+                    copied[2].result()
+                    tell(*copied[:2], arrays)
+                at = first - start, last - start
+                copied = *at, copier.submit(_placed, arrays, parts, self.axis, *at)
+                # Or three blocks would be in memory while the next one is computed.
+                del found, parts
             if copied is not None:
-                copied[1].result()
-                tell(copied[0])
+                copied[2].result()
+                tell(*copied[:2], arrays)
         return form.unflatten(arrays)
 
     def blocks(
@@ -145,13 +147,18 @@ class Program:
             return _run.eval_shape(kept, self.inputs(sources, rows))
 
     @functools.cached_property
-    def _packed(self) -> tuple[str, bytes]:
+    def packed(self) -> tuple[str, bytes]:
+        """As it travels to other processes: a digest, and the content.
+
+        Raises:
+            TypeError: something that cannot be sent; with what to do about it.
+        """
         fields = [getattr(self, field.name) for field in dataclasses.fields(self)]
         content = _transport.dumps(Program, *fields)
         return _transport.digest(content), content
 
     def __reduce__(self) -> Any:
-        return _transport.load, self._packed
+        return _transport.load, self.packed
 
 
 @functools.cache
@@ -184,7 +191,12 @@ def _run(kept: Compiled, inputs: Inputs) -> Any:
 
 def _kept(kept: Compiled, inputs: Inputs) -> Any:
     path = trajectory(kept.plan, inputs)
-    return path if kept.keep is None else jax.vmap(kept.keep, in_axes=1)(path)
+    if kept.keep is None:
+        return path
+    found = jax.vmap(kept.keep, in_axes=1)(path)
+    if not jax.tree.leaves(found):
+        raise ValueError("keep returns no array: of every run, something must be kept.")
+    return found
 
 
 def spread(inputs: Inputs, plan: Plan, devices: int) -> Inputs:
@@ -225,3 +237,20 @@ def _placed(targets: list[np.ndarray], parts: list[Any], axis: int, start: int, 
 def bytes_of(shapes: Any) -> int:
     """The memory of arrays of these shapes."""
     return sum(math.prod(x.shape) * jnp.dtype(x.dtype).itemsize for x in jax.tree.leaves(shapes))
+
+
+LARGEST = (32 << 20) - (64 << 10)
+"""Just below the largest buffer from which glibc learns."""
+
+
+@functools.cache
+def keep_freed_memory() -> None:
+    """Once a process: the memory of a block serves the next one, and is not given back in between.
+
+    By default glibc hands freed buffers of more than some 100 kB back to the system, and takes them anew
+    for the next block, zeroed page by page: for GL06PC's paths that takes longer than the simulation. It
+    adapts when it sees larger buffers freed: from then on, up to 64 MB that are free stay with the
+    process. This allocates such a buffer, and frees it without having touched it. Where the user has
+    set MALLOC_TRIM_THRESHOLD_ or MALLOC_MMAP_THRESHOLD_, and with other C libraries, nothing changes.
+    """
+    np.empty(LARGEST, np.uint8)

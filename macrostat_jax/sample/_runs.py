@@ -88,6 +88,12 @@ class Runs:
         keys = self.plan.model.Params.fields
         return self.form.params.replace(**{k: named[f"params.{k}"].take(rows) for k in keys})
 
+    @property
+    def params_bytes(self) -> int:
+        """The memory of `params`."""
+        params = [self.named[f"params.{key}"] for key in self.plan.model.Params.fields]
+        return sum(one.array.nbytes * one.stride for one in params if one.size)
+
     def identity(self) -> dict[str, str]:
         """Input -> a short text that stands for its values."""
         found = {}
@@ -109,6 +115,8 @@ def runs(
     base: Any = None,
 ) -> Runs:
     """Checks what a sweep was given and brings it to a form of which chunks can be cut."""
+    if not isinstance(model, Model):
+        raise TypeError(f"Expected a model, for instance models.GL06SIM, not {model!r}.")
     crossed = params if isinstance(params, Cross) else None
     design = params.design if isinstance(params, Cross) else params
     origin: Any = {"kind": "given"}
@@ -138,6 +146,8 @@ def runs(
     inputs, axes = found[0][0], iter(plan.batch)
     batched = jax.tree.map(lambda _: next(axes) is not None, inputs)
     points = next(len(x) for x, many in _pairs(inputs, batched) if many)
+    if not points:
+        raise ValueError(f"{model.name}: there are no runs: the batch axis has the length 0.")
     per_scenario, per_seed = len(given), max(len(seeds), 1)
     each = per_scenario * per_seed
 

@@ -24,7 +24,12 @@ class _Ours:
         if isinstance(thing, Model) and _is_registered(thing):
             return _registered, (thing.name,)
         if inspect.isclass(thing) and issubclass(thing, Record) and not _is_importable(thing):
-            return _declared, (thing.__name__, thing.__module__, dict(thing.fields))
+            own = {
+                name: value
+                for name, value in vars(thing).items()
+                if not name.startswith("__") and name != "fields" and name not in thing.fields
+            }
+            return _declared, (thing.__name__, thing.__module__, dict(thing.fields), own)
         inherited: Any = getattr(super(), "reducer_override", None)
         return NotImplemented if inherited is None else inherited(thing)
 
@@ -109,8 +114,9 @@ def _is_importable(cls: type) -> bool:
     return found is cls
 
 
-def _declared(name: str, module: str, fields: dict[str, Any]) -> type[Record]:
-    """A record declared anew. JAX registers a record by its fields as it is declared, so that copying
-    a bare class and its attributes would not do."""
+def _declared(name: str, module: str, fields: dict[str, Any], own: dict[str, Any]) -> type[Record]:
+    """A record declared anew, with methods of its own. JAX registers a record by its fields as it is
+    declared, so that copying a bare class and its attributes would not do."""
     annotations = dict.fromkeys(fields, Any)
-    return type(name, (Record,), {"__annotations__": annotations, "__module__": module, **fields})
+    about = {"__annotations__": annotations, "__module__": module}
+    return type(name, (Record,), {**own, **about, **fields})

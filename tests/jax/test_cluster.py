@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 from sweep_cases import BOUNDS, TOY, keep, kills_at, slowly
 
-from macrostat_jax import models, sample
+from macrostat_jax import Model, Record, Scalar, index, models, param, sample
 from macrostat_jax.sample import _transport
-from macrostat_jax.sample._job import Job
+from macrostat_jax.sample._engine import Task, work
 from macrostat_jax.sample._runs import runs
-from macrostat_jax.sample._work import Task, work
+from macrostat_jax.sample._sweep import Job
 
 distributed = pytest.importorskip("distributed")
 pytest.importorskip("pyarrow")
@@ -177,6 +177,27 @@ def test_registered_models_go_by_name():
     assert pickle.loads(sent).plan.model is models.GL06PC and len(sent) < 10_000
 
 
+def test_methods_of_records_travel():
+    class Params(Record):
+        rate: Scalar = param(0.5, bounds=(0, 2))
+
+        @property
+        def twice(self):
+            return 2 * self.rate
+
+    class State(Record):
+        x: Scalar = index("x")
+
+    class Nothing(Record):
+        pass
+
+    step = lambda prior, params, scenario: State(x=params.twice + prior.x)  # noqa: E731
+    start = lambda params, scenario: State.filled(0.0)  # noqa: E731
+    model = Model("LOCAL", Params, Nothing, State, start, step, periods=3)
+    sent = pickle.loads(pickle.dumps(program(model, sample.grid(model, 2, {"rate": (0, 1)}), None)))
+    assert sent.plan.model.Params is not Params and sent.plan.model.params(rate=0.25).twice == 0.5
+
+
 def test_without_cloudpickle_only_what_can_be_imported(monkeypatch):
     monkeypatch.setitem(sys.modules, "cloudpickle", None)
     assert pickle.loads(pickle.dumps(program())).keep is keep
@@ -187,7 +208,7 @@ def test_without_cloudpickle_only_what_can_be_imported(monkeypatch):
 def test_a_worker_of_another_version_is_refused(monkeypatch):
     made = program()
     monkeypatch.setattr(
-        "macrostat_jax.sample._work.versions", lambda: {"macrostat-jax": "9", "jax": "1"}
+        "macrostat_jax.sample._engine.versions", lambda: {"macrostat-jax": "9", "jax": "1"}
     )
     with pytest.raises(
         RuntimeError, match=r"other versions than the sweep: macrostat-jax \S+ there, 9"
@@ -198,6 +219,13 @@ def test_a_worker_of_another_version_is_refused(monkeypatch):
 def test_clusters_that_there_cannot_be(monkeypatch):
     with pytest.raises(ValueError, match="at least one worker, not 0"):
         sample.cluster(0)
+    with pytest.raises(ValueError, match="at least one worker, not -1 GPUs"):
+        sample.cluster(gpus=-1)
+    for wrong in (True, 2.0):
+        with pytest.raises(TypeError, match="workers is a whole number, an address or a cluster"):
+            sample.cluster(wrong)
+    with pytest.raises(ValueError, match="gpus is of workers that are started here"):
+        sample.cluster("tcp://127.0.0.1:1", gpus=2)
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ImportError, match=r"macrostat-jax\[cluster\]"):
         sample.cluster(1)

@@ -22,7 +22,7 @@ import pytest
 from sweep_cases import BOUNDS, NOISY, TOY, fails_at, keep, slowly
 
 from macrostat_jax import run_keys, sample
-from macrostat_jax.sample import _engine, _folder, _job, _program, _runs, _work
+from macrostat_jax.sample import _engine, _folder, _program, _runs, _sweep
 
 pa = pytest.importorskip("pyarrow")
 pytest.importorskip("zarr")
@@ -203,14 +203,14 @@ def test_a_worker_looks_before_it_computes(tmp_path, monkeypatch):
     """As when a scheduler hands a chunk out twice."""
     sample.sweep(TOY, DESIGN, keep=keep, block=32, chunk=256, out=tmp_path)
     folder = _folder.Folder.open(tmp_path)
-    job = _job.Job(_runs.runs(TOY, DESIGN), keep, 256, 32)
+    job = _sweep.Job(_runs.runs(TOY, DESIGN), keep, 256, 32)
     (task,) = job.tasks([2], folder)
     begun = count(monkeypatch)
-    assert _work.work(job.program, task) == _work.Receipt(2, 256, 0, 0.0) and begun == []
+    assert _engine.work(job.program, task) == _engine.Receipt(2, 256, 0, 0.0) and begun == []
     folder.file(2).unlink()
-    assert _work.work(job.program, task).seconds > 0 and begun == [512]
+    assert _engine.work(job.program, task).seconds > 0 and begun == [512]
     with pytest.raises(ValueError, match="has become the folder of another sweep"):
-        _work.work(job.program, task._replace(sweep="other"))
+        _engine.work(job.program, task._replace(sweep="other"))
 
 
 def test_chunk_and_block_are_those_of_the_folder(tmp_path, whole):

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sweep_cases import BOUNDS, TOY, keep
+from sweep_cases import BOUNDS, TOY
 
 from macrostat_jax import sample
 from macrostat_jax.sample import _memory
@@ -80,7 +80,7 @@ def test_blocks_shrink_with_the_room_there_is(monkeypatch):
     monkeypatch.setattr(_memory, "MARGIN", 0)
     monkeypatch.setattr(_memory.Account, "used", lambda self: 0)
     monkeypatch.setattr(_memory.Account, "peak", lambda self: 0)
-    results = 4096 * 20 * 4 * 8
+    results = 4096 * (20 * 4 + 4) * 8  # paths, and the parameters of each run
     for room in (10_000_000, 1_000_000, 100_000):
         found = sample.sweep(TOY, design, memory=results + room)
         blocks[room] = found.block
@@ -123,7 +123,7 @@ import jax, numpy as np
 jax.config.update("jax_enable_x64", True)
 from sweep_cases import BOUNDS, NOISY, TOY, keep
 from macrostat_jax import run_keys, sample
-assert jax.local_device_count() == 4
+assert jax.local_device_count() == {devices}
 design = sample.random(TOY, 1000, BOUNDS)
 found = sample.sweep(TOY, design, keep=keep, block=32)
 paths = sample.sweep(TOY, design[:90], keep=("parts",), block=16)
@@ -136,24 +136,24 @@ np.savez({out!r} + "/found.npz", paths=paths.values.parts, noisy=noisy.values, *
 
 
 def test_several_devices_give_the_same_bits(tmp_path):
-    """Every device runs the program of one on a block of its own."""
+    """Every device runs the program of one on a block of its own. Both sides in processes with the same
+    options of XLA: those of this one depend on the tests before."""
+    pd = pytest.importorskip("pandas")
     pytest.importorskip("pyarrow")
-    from sweep_cases import NOISY
-
-    env = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
-    code = SHARDED.format(here=str(HERE), out=str(tmp_path))
-    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    found = np.load(tmp_path / "found.npz")
-    design = sample.random(TOY, 1000, BOUNDS)
-    here = sample.sweep(TOY, design, keep=keep, block=32)
-    for name, values in here.values.items():
-        np.testing.assert_array_equal(found[name], values)
-    paths = sample.sweep(TOY, design[:90], keep=("parts",), block=16)
-    np.testing.assert_array_equal(found["paths"], paths.values.parts)
-    crossed = sample.cross(sample.random(NOISY, 60, {"rate": (0.1, 0.9)}), seeds=3)
-    noisy = sample.sweep(NOISY, crossed, keep=lambda path: path.x, block=16)
-    np.testing.assert_array_equal(found["noisy"], noisy.values)
-    import pandas as pd
-
-    assert pd.read_parquet(tmp_path / "table.parquet").equals(here.to_pandas())
+    children = []
+    for devices in (4, 1):
+        env = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+        folder = tmp_path / str(devices)
+        folder.mkdir()
+        code = SHARDED.format(here=str(HERE), out=str(folder), devices=devices)
+        command = [sys.executable, "-c", code]
+        children.append(subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True))
+    for child in children:
+        _, err = child.communicate()
+        assert child.returncode == 0, err[-3000:]
+    several, one = (np.load(tmp_path / name / "found.npz") for name in ("4", "1"))
+    assert several.files == one.files and len(one.files) == 5
+    for name in one.files:
+        np.testing.assert_array_equal(several[name], one[name])
+    tables = [pd.read_parquet(tmp_path / name / "table.parquet") for name in ("4", "1")]
+    assert tables[0].equals(tables[1]) and len(tables[0]) == 1000
