@@ -79,6 +79,44 @@ def test_scenarios_and_seeds(capsys):
     assert status == 0 and "12 runs" in out
 
 
+def test_the_statistics_of_many_numbers_are_those_of_few(capsys, tmp_path):
+    """More than 256 numbers a run are kept in Zarr, and printed as any others, with every digit."""
+    keep = [f"--keep={name}:path" for name in ("national_income", "wealth", "taxes")]
+    arguments = ["GL06PC", "--n", 4, *BOUNDS, *keep, "--json"]
+    _, out, _ = run(capsys, *arguments)
+    picture = tmp_path / "picture.png"
+    status, stored, _ = run(capsys, *arguments, "--out", tmp_path / "out", "--plot", picture)
+    assert status == 0 and picture.stat().st_size > 10_000
+    assert json.loads(out)["statistics"] == json.loads(stored)["statistics"]
+    assert len(json.loads(out)["statistics"]) == 300
+
+
+def test_small_numbers_keep_their_digits(capsys):
+    arguments = ["--bounds", "a11=0.1:0.11", "--steps", 100, "--keep", "state", "--n", 4, "--json"]
+    status, out, _ = run(capsys, "LINEAR2D", *arguments)
+    row = json.loads(out)["statistics"]["state[0]"]
+    model = models.LINEAR2D
+    design = sample.sobol(model, 4, {"a11": (0.1, 0.11)})
+    last = np.asarray(simulate(model, design.params(model), periods=100).state[-1])[:, 0]
+    assert status == 0 and abs(row["mean"]) < 1e-8
+    assert row["mean"] == pytest.approx(last.mean(), rel=1e-12, abs=0)
+    _, out, _ = run(capsys, "LINEAR2D", "--n", 1, *arguments[:6], "--json")
+    assert json.loads(out)["statistics"]["state[0]"]["std"] is None
+
+
+def test_what_was_found_is_printed_before_a_picture_fails(capsys):
+    status, out, err = run(capsys, "GL06SIM", "--n", 1, *BOUNDS, "--plot", "nowhere.png")
+    assert status == 2 and "a parameter that varies" in err and "1 runs in" in out
+
+
+def test_parameters_that_are_zero_are_said_to_stay(capsys):
+    model = models.LINEAR2D
+    zero = [name for name, field in model.Params.fields.items() if field.default == 0]
+    assert zero
+    _, out, _ = run(capsys, "LINEAR2D", "--n", 4)
+    assert f"Not varied, for they are zero (--bounds varies them): {', '.join(zero)}." in out
+
+
 def test_diverged_runs_are_said(capsys):
     """An eigenvalue above 1.05 for 20,000 periods: 1.05^20000 is beyond 1e308."""
     arguments = ["--n", 16, "--bounds", "a11=0.5:1.5", "--steps", 20000, "--keep", "state"]
@@ -102,6 +140,10 @@ def test_diverged_runs_are_said(capsys):
         (["--memory", "much"], "memory is a size"),
         (["--memory", "1kB"], "The least that would do is"),
         (["--design", "grid", "--n", "1"], "at least 2"),
+        (["--n", "0"], "at least 1, not 0"),
+        (["--bounds", "tax_rate=0.1:0.2", "--bounds", "tax_rate=0.2:0.3"], "gives tax_rate twice"),
+        (["--bounds", "tax_rate=0.1:0.2", "--bounds", "TaxRate=0.2:0.3"], "both mean 'tax_rate'"),
+        (["--keep", "wealth", "--keep", "wealth"], "kept once"),
     ],
 )
 def test_bad_input_has_status_2(capsys, arguments, message):

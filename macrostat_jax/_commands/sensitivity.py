@@ -125,7 +125,12 @@ def _bounds(arguments: Any, model: Any, params: Any) -> tuple[dict[str, Any], li
     from .. import sensitivity
 
     if arguments.bounds:
-        return dict(_pair(text) for text in arguments.bounds), []
+        bounds: dict[str, Any] = {}
+        for name, pair in map(_pair, arguments.bounds):
+            if name in bounds:
+                raise ValueError(f"--bounds gives {name} twice.")
+            bounds[name] = pair
+        return bounds, []
     share = DEFAULT_SHARE if arguments.around is None else arguments.around
     bounds = sensitivity.around(model, share, params=params)
     note = [f"  Every parameter varies by {100 * share:g} % to either side, within its bounds."]

@@ -6,14 +6,18 @@ import argparse
 import contextlib
 import json
 import logging
+import math
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from .sensitivity import DEFAULT_SHARE, _bounds
+
 DESIGNS = ("sobol", "halton", "latin_hypercube", "random", "grid")
-DEFAULT_SHARE = 0.1
+SIZES = (1024, 10)
+"""How many points, and how many values of each parameter of a grid."""
 EVERY = 30.0
 """Seconds between notes of progress where there is no terminal."""
 
@@ -31,8 +35,8 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--n",
         type=int,
         metavar="N",
-        help="how many points: for sobol a power of 2 (default: 1024); grid: values of each parameter "
-        "(default: 10)",
+        help=f"how many points: for sobol a power of 2 (default: {SIZES[0]}); grid: values of each "
+        f"parameter (default: {SIZES[1]})",
     )
     take(
         "--bounds",
@@ -76,10 +80,17 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: Any) -> int:
+    _refuse(arguments)
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:  # once more, while workers are sent home
+        return 130
+
+
+def _run(arguments: Any) -> int:
     from .. import sample
     from ..cli import _chosen, _picture, _say_saved
 
-    _refuse(arguments)
     model, inputs = _chosen(arguments)
     design, note = _design(arguments, model, inputs)
     keep = sample.Outcomes(*(arguments.keep or _main(model)))
@@ -101,13 +112,17 @@ def run(arguments: Any) -> int:
             print(f"\nmacrostat sweep: stopped{safe}.", file=sys.stderr)
             return 130
     seconds = time.perf_counter() - begun
-    if arguments.plot:
-        _picture(found.plot(), Path(arguments.plot))
     if arguments.json:
         print(json.dumps(_summary(model, design, found, seconds, arguments), indent=2))
     else:
         _print(model, design, found, seconds, note)
-        _say_saved(arguments.out, arguments.plot)
+        _say_saved(arguments.out)
+    if (
+        arguments.plot
+    ):  # what was found is said before, lest a picture that cannot be drawn costs it
+        _picture(found.plot(), Path(arguments.plot))
+        if not arguments.json:
+            _say_saved(arguments.plot)
     return 1 if getattr(found, "failed", None) else 0
 
 
@@ -133,29 +148,22 @@ def _refuse(arguments: Any) -> None:
 
 
 def _design(arguments: Any, model: Any, inputs: dict[str, Any]) -> tuple[Any, list[str]]:
-    from .. import sample, sensitivity
-    from .sensitivity import _pair
+    from .. import sample
 
-    note = []
-    if arguments.bounds:
-        bounds = dict(_pair(text) for text in arguments.bounds)
-    else:
-        share = DEFAULT_SHARE if arguments.around is None else arguments.around
-        bounds = sensitivity.around(model, share, params=inputs["params"])
-        note = [f"Every parameter varies by {100 * share:g} % to either side, within its bounds."]
+    bounds, note = _bounds(arguments, model, inputs["params"])
+    n = SIZES[arguments.design == "grid"] if arguments.n is None else arguments.n
     if arguments.design == "grid":
-        design: Any = sample.grid(model, arguments.n or 10, bounds, log=arguments.log)
+        design: Any = sample.grid(model, n, bounds, log=arguments.log)
     else:
         make = getattr(sample, arguments.design)
-        design = make(
-            model, arguments.n or 1024, bounds, log=arguments.log, seed=arguments.design_seed
-        )
+        design = make(model, n, bounds, log=arguments.log, seed=arguments.design_seed)
     if arguments.across or arguments.seeds is not None:
         if arguments.across:
             inputs.pop("scenario")
         if arguments.seeds is not None and inputs.pop("key", None) is None:
             raise ValueError(f"{model.name} is not random: it takes no --seeds.")
-        design = sample.cross(design, arguments.across, arguments.seeds or ())
+        seeds = () if arguments.seeds is None else arguments.seeds
+        design = sample.cross(design, arguments.across, seeds)
     return design, note
 
 
@@ -246,7 +254,7 @@ def _summary(model: Any, design: Any, found: Any, seconds: float, arguments: Any
         "of": len(design),
         "diverged": found.diverged,
         "seconds": round(seconds, 3),
-        "statistics": json.loads(table.to_json(orient="index")),
+        "statistics": {name: _numbers(row) for name, row in table.to_dict("index").items()},
     }
     if arguments.out:
         summary["out"] = arguments.out
@@ -255,12 +263,17 @@ def _summary(model: Any, design: Any, found: Any, seconds: float, arguments: Any
     return summary
 
 
+def _numbers(row: dict[str, Any]) -> dict[str, float | None]:
+    """As JSON has them: every digit, and null where there is none."""
+    return {name: value if math.isfinite(value) else None for name, value in row.items()}
+
+
 def _print(model: Any, design: Any, found: Any, seconds: float, note: list[str]) -> None:
     print(f"{model.name}: {model.title}")
     names = ", ".join(design.names[:6]) + (", ..." if len(design.names) > 6 else "")
     print(f"{design.origin['kind']} design over {names}")
     for text in note:
-        print(f"  {text}")
+        print(text)
     each = len(found) / seconds
     print(
         f"{len(found):,} runs in {_time(seconds)} ({float(f'{each:.2g}'):,.0f} a second, with the start)"
