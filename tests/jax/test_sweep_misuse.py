@@ -22,6 +22,15 @@ from macrostat_jax.sample import _folder, _memory
 DESIGN = sample.random(TOY, 64, BOUNDS)
 LAST = sample.Outcomes("x")
 
+
+@pytest.fixture(autouse=True)
+def libraries(request: pytest.FixtureRequest) -> None:
+    """Those of folders are optional."""
+    if "tmp_path" in request.fixturenames:
+        pytest.importorskip("pyarrow")
+        pytest.importorskip("zarr")
+
+
 # Designs
 
 
