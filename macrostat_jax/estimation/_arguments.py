@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._model import Model
-from ._data import lay_out
+from ._calendar import lay_out
 from ._free import Place, places
 
 
@@ -88,6 +88,9 @@ def _length(model: Model, scenario: Any, shocks: Any, noise: Any) -> int | None:
         field = model.Params.fields[model.split_shock(label)[0]]
         if np.ndim(value) > len(field.shape):
             return np.shape(value)[0]
+    if noise is not None and model.Noise is not None:
+        key, field = next(iter(model.Noise.fields.items()))
+        return np.shape(getattr(noise, key))[-len(field.shape) - 1] - model.random_start
     return None
 
 

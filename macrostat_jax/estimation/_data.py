@@ -1,9 +1,9 @@
-"""Reading data, and laying them out over the periods of a run."""
+"""Reading data: tables and series with their dates."""
 
 from __future__ import annotations
 
-import dataclasses
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +13,12 @@ import numpy as np
 if TYPE_CHECKING:
     import pandas as pd
 
-DATE_COLUMNS = ("period", "date", "time", "datetime", "year", "quarter", "month")
-"""Columns that say when, in any case of letters; `year` together with `quarter` or `month`, if there."""
+DATE_COLUMNS = ("period", "date", "time", "datetime", "observation_date", "time_period")
+"""Columns that say when, in any case of letters, besides those of `year` and `quarter` or `month`."""
+COUNTS = ("period", "time")
+"""Of these, those in which whole numbers count periods from 0, even great ones."""
+FIRST_YEAR, LAST_YEAR = 1000, 2999
+"""Whole numbers from here on are rather years than a count, and greater ones dates: 19590331."""
 
 
 def read_data(source: Any, *, dates: str | None = None) -> pd.DataFrame:
@@ -25,8 +29,9 @@ def read_data(source: Any, *, dates: str | None = None) -> pd.DataFrame:
             from names to Series or arrays, or the path of a `.csv` or `.parquet` file. Series of a
             mapping may have different frequencies only where a `Problem` takes the mapping itself.
         dates: the column that says when; default: the index of a table; in a file the column `period`
-            (a whole number counts periods from 0), `date` or `time`, or the columns `year` and
-            `quarter` or `month`, or a first column without a name.
+            or `time` (a whole number counts periods from 0), `date`, `datetime`, `observation_date` or
+            `time_period` (a whole number from 1000 on is a year), or the columns `year` and `quarter`
+            or `month`, or a first column without a name.
 
     Returns:
         A table of float64 indexed by a `PeriodIndex`, or by whole numbers, sorted.
@@ -40,7 +45,12 @@ def read_data(source: Any, *, dates: str | None = None) -> pd.DataFrame:
     table = _table(source)
     if dates is not None or _is_plain(table.index):
         table = _dated(table, dates)
+    if not len(table):
+        raise ValueError("The data have no rows.")
     index = _index(table.index)
+    if not table.columns.is_unique:
+        twice = table.columns[table.columns.duplicated()].unique()
+        raise ValueError(f"The data have several columns {_some(twice)}.")
     repeated = index[index.duplicated()]
     if len(repeated):
         raise ValueError(f"The data have several rows for {_some(repeated.unique())}.")
@@ -99,16 +109,30 @@ def _check_lengths(arrays: Mapping[str, np.ndarray]) -> None:
 def _file(path: Path) -> pd.DataFrame:
     import pandas as pd
 
-    if path.suffix not in (".csv", ".parquet"):
+    ending = path.suffix.lower()
+    if ending not in (".csv", ".parquet"):
         raise ValueError(f"Cannot read {path.name!r}: the endings are .csv and .parquet.")
     if not path.exists():
         raise ValueError(f"There is no file {path}.")
-    if path.suffix == ".csv":
-        return pd.read_csv(path)
+    if ending == ".csv":
+        try:
+            table = pd.read_csv(path)
+        except ValueError as error:  # not in UTF-8, ragged, or empty
+            raise ValueError(f"{path.name} cannot be read: {error}.") from error
+        if len(table.columns) == 1 and (mark := _separator(str(table.columns[0]))):
+            raise ValueError(
+                f"{path.name} is separated by {mark!r}, not by commas: read it with "
+                f"pandas.read_csv(..., sep={mark!r}, decimal=...), and give the table."
+            )
+        return table
     try:
         return pd.read_parquet(path)
     except ImportError as error:
         raise ValueError("Reading .parquet needs pyarrow: pip install pyarrow.") from error
+
+
+def _separator(head: str) -> str | None:
+    return next((mark for mark in (";", "\t", "|") if mark in head), None)
 
 
 def _is_plain(index: Any) -> bool:
@@ -127,17 +151,25 @@ def _dated(table: pd.DataFrame, dates: str | None) -> pd.DataFrame:
     if dates is not None:
         if dates not in table.columns:
             raise ValueError(f"There is no column {dates!r}. There are: {_some(table.columns)}.")
-        return table.set_index(dates)
+        return _indexed(table, dates)
     named = {str(name).lower(): name for name in table.columns}
     parts = [named[part] for part in ("year", "quarter", "month") if part in named]
-    for one in DATE_COLUMNS[:4]:
+    for one in DATE_COLUMNS:
         if one in named:
-            return table.set_index(named[one])
+            return _indexed(table, named[one])
     if table.columns[:1].tolist() == [UNNAMED]:
-        return table.set_index(UNNAMED)
+        return _indexed(table, UNNAMED)
     if not parts or "year" not in named:
         return table
     return table.set_index(_calendar(table, named)).drop(columns=parts)
+
+
+def _indexed(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    import pandas as pd
+
+    column, others = table[name], table.drop(columns=name)
+    whole = pd.api.types.is_integer_dtype(column.dtype) and bool((column >= FIRST_YEAR).all())
+    return others.set_index(column.astype(str) if whole and name.lower() not in COUNTS else column)
 
 
 def _calendar(table: pd.DataFrame, named: Mapping[str, Any]) -> Any:
@@ -150,17 +182,23 @@ def _calendar(table: pd.DataFrame, named: Mapping[str, Any]) -> Any:
     year = _whole(table[named["year"]])
     if "quarter" in named:
         return pd.PeriodIndex.from_fields(
-            year=year, quarter=_whole(table[named["quarter"]]), freq="Q"
+            year=year, quarter=_whole(table[named["quarter"]], 4), freq="Q"
         )
     if "month" in named:
-        return pd.PeriodIndex.from_fields(year=year, month=_whole(table[named["month"]]), freq="M")
+        return pd.PeriodIndex.from_fields(
+            year=year, month=_whole(table[named["month"]], 12), freq="M"
+        )
     return pd.PeriodIndex.from_fields(year=year, month=np.full(len(year), 12), freq="Y")
 
 
-def _whole(column: Any) -> np.ndarray:
-    values = np.asarray(column, float)
-    if not np.all(values == np.floor(values)):
-        raise ValueError(f"The column {column.name!r} must hold whole numbers.")
+def _whole(column: Any, most: float = np.inf) -> np.ndarray:
+    try:
+        values = np.asarray(column, float)
+    except (ValueError, TypeError):
+        values = np.array([np.nan])
+    if not np.all((values == np.floor(values)) & (values >= 1) & (values <= most)):
+        end = f" from 1 to {most}" if np.isfinite(most) else ""
+        raise ValueError(f"The column {column.name!r} of the data must hold whole numbers{end}.")
     return values.astype(int)
 
 
@@ -184,17 +222,24 @@ def _periods(index: Any) -> Any:
 
     if not isinstance(index, pd.DatetimeIndex):
         texts = [str(one) for one in index]
+        if any(re.match(r"\s*\d{1,2}[./-]\d{1,2}[./-]\d", text) for text in texts):
+            raise ValueError(
+                f"The rows of the data are labelled {_some(texts)}: which number is the month? Write "
+                "1990-03-31, or convert them, as in pandas.to_datetime(..., dayfirst=True)."
+            )
         try:
-            # 1990Q1, 1990-03 and 1990 are periods that know their frequency; 1990-03-31 is a day.
+            # 1990Q1, 1990-03 and 1990 are periods that know their frequency; 1990-03-31 is a day, and
+            # 1990-03-31 00:00:00 a second, of which only the other dates say what they stand for.
             found = pd.PeriodIndex([pd.Period(text) for text in texts])
         except (ValueError, TypeError) as error:
             raise ValueError(
                 f"The rows of the data are labelled {_some(texts)}: expected dates such as 1990Q1, "
                 "1990-03, 1990 or 1990-03-31, or whole numbers that count periods."
             ) from error
-        if found.freqstr != "D":
+        if found.freqstr.partition("-")[0] in ("A", "Y", "Q", "M", "W"):
             return found
         index = found.to_timestamp()
+    index = index.tz_localize(None)
     known = index.dropna().sort_values().unique()
     days = np.diff(known.to_numpy()).astype("timedelta64[D]").astype(float)
     if not len(days):
@@ -210,7 +255,10 @@ def _numbers(name: str, column: Any) -> np.ndarray:
     try:
         values = np.asarray(column, float)
     except (ValueError, TypeError) as error:
-        raise ValueError(f"The column {name!r} of the data does not hold numbers.") from error
+        raise ValueError(
+            f"The column {name!r} of the data does not hold numbers: leave it out, or, if it says when, "
+            f"give dates={name!r}."
+        ) from error
     if np.isinf(values).any():
         raise ValueError(f"The column {name!r} of the data holds infinity; a missing value is NaN.")
     return values
@@ -220,155 +268,6 @@ def _some(names: Any, most: int = 12) -> str:
     shown = [str(name) for name in names]
     more = f", ... ({len(shown)} in all)" if len(shown) > most else ""
     return ", ".join(shown[:most]) + more
-
-
-# Time ---------------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class Calendar:
-    """The periods of a run: T of them from `start` on, or counted from 0 where there are no dates.
-
-    Attributes:
-        start: the first, a pandas Period; None counts. periods: T.
-    """
-
-    start: Any
-    periods: int
-
-    @property
-    def freq(self) -> str | None:
-        return None if self.start is None else self.start.freqstr
-
-    def label(self, row: int) -> str:
-        return str(row) if self.start is None else str(self.start + row)
-
-    def labels(self) -> list[str]:
-        return [self.label(row) for row in range(self.periods)]
-
-    @property
-    def span(self) -> str:
-        return f"{self.label(0)} to {self.label(self.periods - 1)}"
-
-    def index(self) -> Any:
-        """For pandas."""
-        import pandas as pd
-
-        if self.start is None:
-            return pd.RangeIndex(self.periods, name="period")
-        return pd.period_range(self.start, periods=self.periods, name="period")
-
-
-def find_calendar(
-    indexes: Mapping[str, Any], start: Any, freq: str | None, periods: int | None, default: int
-) -> Calendar:
-    """The periods of a run that data lie in.
-
-    Args:
-        indexes: series -> its index. start, freq: of the run; default: the first date, and the highest
-            frequency, of the data. periods: T; default: up to the last date.
-        default: T where there are no data.
-    """
-    import pandas as pd
-
-    dated = {name: i for name, i in indexes.items() if isinstance(i, pd.PeriodIndex)}
-    counted = {name: i for name, i in indexes.items() if name not in dated}
-    if counted and (dated or start is not None or freq is not None):
-        why = (
-            f"{_some(dated)} are dated"
-            if dated
-            else f"start_date={start!r}, freq={freq!r} are dates"
-        )
-        raise ValueError(
-            f"{_some(counted)} count periods from 0, while {why}: give dates to all, or to none."
-        )
-    if counted or not (dated or start is not None):
-        last = max((int(i.max()) for i in counted.values() if len(i)), default=default - 1)
-        return Calendar(None, last + 1 if periods is None else periods)
-    if freq is None:
-        candidates = [i.freq for i in dated.values()]
-        given = start.freq if isinstance(start, pd.Period) else None
-        chosen: Any = given or max(candidates, key=_per_year, default=None)
-        freq = chosen
-    if freq is None:
-        raise ValueError("start_date= without dated data needs freq=, for instance 'Q'.")
-    used: list[Any] = [i for i in dated.values() if len(i)]
-    first = (
-        min(i.min().asfreq(freq, "start") for i in used) if start is None else _period(start, freq)
-    )
-    if periods is None:
-        last = max((i.max().asfreq(freq, "end") for i in used), default=first + (default - 1))
-        return Calendar(first, max(last.ordinal - first.ordinal + 1, 1))
-    return Calendar(first, periods)
-
-
-def _period(start: Any, freq: Any) -> Any:
-    import pandas as pd
-
-    try:
-        if isinstance(start, pd.Period):
-            return start.asfreq(freq, "start")
-        return pd.Period(start, freq=freq)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"start_date={start!r}, freq={freq!r} is no period: {error}.") from error
-
-
-def _per_year(freq: Any) -> float:
-    import pandas as pd
-
-    return len(pd.period_range("2001-01-01", "2020-12-31", freq=freq)) / 20
-
-
-def lay_out(
-    name: str, values: np.ndarray, index: Any, calendar: Calendar
-) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """A series over the run, in its own frequency.
-
-    Returns:
-        the values of A consecutive dates, NaN where there is none; the first and the last row of the
-        run in each date's span, (A, 2); the dates as text. A are the dates that the run holds whole.
-
-    Raises:
-        ValueError: a value beyond the run, a frequency that is higher than the run's.
-    """
-    seen = ~np.isnan(values)
-    values, index = values[seen], index[seen]
-    if calendar.start is None:
-        rows = np.asarray(index, int)
-        _check_inside(name, index, (rows < 0) | (rows >= calendar.periods), calendar)
-        full = np.full(calendar.periods, np.nan)
-        full[rows] = values
-        spans = np.repeat(np.arange(calendar.periods)[:, None], 2, axis=1)
-        return full, spans, calendar.labels()
-    import pandas as pd
-
-    run = calendar.index()
-    if _per_year(index.freq) > _per_year(run.freq) * 1.001:
-        raise ValueError(
-            f"The data {name!r} are of frequency {index.freqstr}, the run of {run.freqstr}: aggregate "
-            f"them first, for instance with .resample, or give the run freq={index.freqstr!r}."
-        )
-    own = run.asfreq(index.freqstr).unique()
-    starts = own.asfreq(run.freqstr, "start").astype("int64") - run[0].ordinal
-    ends = own.asfreq(run.freqstr, "end").astype("int64") - run[0].ordinal
-    whole = (starts >= 0) & (ends < calendar.periods)
-    own = own[whole]
-    at = own.get_indexer(index)
-    _check_inside(name, index, at < 0, calendar)
-    full = np.full(len(own), np.nan)
-    full[at] = values
-    spans = np.stack([np.asarray(starts[whole], int), np.asarray(ends[whole], int)], axis=1)
-    return full, spans, [str(one) for one in pd.PeriodIndex(own)]
-
-
-def _check_inside(name: str, index: Any, outside: np.ndarray, calendar: Calendar) -> None:
-    if outside.any():
-        raise ValueError(
-            f"{int(outside.sum())} of {len(index)} observations of {name!r} lie outside the run: the data "
-            f"are for {index.min()} to {index.max()}, the run is {calendar.span} "
-            f"({calendar.periods} periods; the first outside is {index[np.flatnonzero(outside)[0]]}). "
-            "Give the run another start_date= or periods=, or cut the data."
-        )
 
 
 def series_of(source: Any, dates: str | None = None) -> dict[str, tuple[np.ndarray, Any]]:

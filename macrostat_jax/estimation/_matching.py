@@ -9,8 +9,12 @@ import numpy as np
 
 from .._model import Model
 from .._record import Field
-from ._data import Calendar, find_calendar, lay_out, series_of
-from ._observed import AGGREGATES, Observed, Series, transformed
+from ._calendar import Calendar, find_calendar, lay_out
+from ._data import series_of
+from ._observed import AGGREGATES, Observed, Series, is_positive, transformed
+
+OFF_BASE = 0.01
+"""An index that differs more than this from 1, or from its scale, in its base has another base."""
 
 
 def match(
@@ -207,7 +211,7 @@ def _sigmas(sigma: Any, asked: list[tuple[str, str]]) -> dict[str, float | None]
     else:
         given = {label: sigma for label, _ in asked}
     for label, value in given.items():
-        if value is not None and not (np.isfinite(value) and value > 0):
+        if value is not None and not is_positive(value):
             raise ValueError(f"The sigma of {label!r} must be a positive number, not {value!r}.")
     return {label: None if value is None else float(value) for label, value in given.items()}
 
@@ -327,6 +331,11 @@ def _base(label: str, how: Observed, column: np.ndarray, dates: Sequence[str]) -
     """The positions of the dates of an index's base."""
     seen = np.flatnonzero(~np.isnan(column))
     if how.base is None:
+        if how.transformed:
+            raise ValueError(
+                f"The column of {label!r} is an index already: say its base=, the date or (first, last) at "
+                f"which it is {how.scale:g}."
+            )
         return seen[:1]
     first, last = how.base if isinstance(how.base, tuple) else (how.base, how.base)
     ends = []
@@ -339,4 +348,10 @@ def _base(label: str, how: Observed, column: np.ndarray, dates: Sequence[str]) -
     base = np.arange(ends[0], ends[1] + 1)
     if not len(base) or (not how.transformed and np.isnan(column[base]).any()):
         raise ValueError(f"The data {label!r} are missing in its base {how.base!r}.")
+    level = float(column[base].mean()) / how.scale
+    if how.transformed and abs(level - 1) > OFF_BASE:
+        raise ValueError(
+            f"The index {label!r} is {column[base].mean():g} in its base {how.base!r}, where it should be "
+            f"scale={how.scale:g}."
+        )
     return base

@@ -14,6 +14,10 @@ TRANSFORMS = ("level", "log", "difference", "growth", "log_growth", "index")
 AGGREGATES = ("sum", "mean", "last", "first")
 
 
+def is_positive(value: Any) -> bool:
+    return np.ndim(value) == 0 and bool(np.isfinite(value) and value > 0)
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Observed:
     """How one variable is observed.
@@ -70,7 +74,7 @@ class Observed:
             raise ValueError(f"lag must be a whole number of dates, at least 1; not {self.lag!r}.")
         for what in ("weight", "sigma"):
             value = getattr(self, what)
-            if value is not None and not (np.isfinite(value) and value > 0):
+            if value is not None and not is_positive(value):
                 raise ValueError(f"{what} must be a positive number, not {value!r}.")
         if not np.isfinite(self.scale) or self.scale == 0:
             raise ValueError(f"scale must be a finite number other than 0, not {self.scale!r}.")
@@ -182,6 +186,12 @@ class Series:
         """The model's side of all dates, (A,), in the units of the data; traced."""
         x = self.observed.of(path) if self.observed.of is not None else _read(path, self.reads[0])
         x = jnp.asarray(x)
+        periods = jax.tree.leaves(path)[0].shape[0]
+        if x.shape != (periods,):  # an index beyond the end would be the last one to JAX
+            raise ValueError(
+                f"Observed(of=...) of {self.label!r} gives the shape {x.shape}: a number for each period is "
+                f"needed, ({periods},)."
+            )
         if self.reads[1] is not None:
             x = x / _read(path, self.reads[1])
         x = aggregated(x, self.spans, self.aggregate)

@@ -123,7 +123,7 @@ def test_groups_that_the_user_ties():
 
 # Priors -----------------------------------------------------------------------------------------
 
-PRIORS = {
+PRIORS: dict[Any, Any] = {
     estimation.Normal(1.0, 2.0): stats.norm(1, 2),
     estimation.HalfNormal(2.0): stats.halfnorm(scale=2),
     estimation.LogNormal(0.3, 0.5): stats.lognorm(0.5, scale=np.exp(0.3)),
@@ -338,7 +338,7 @@ def test_every_kind_of_data_says_the_same(tmp_path):
     array = xr.Dataset({n: ("time", table[n]) for n in table}, coords={"time": stamps.index})
     for source in (
         table, csv, bare, str(parquet), split, stamps, array, table.iloc[::-1], dict(table.items()),
-        stamps.set_axis(stamps.index.astype(str)),
+        stamps.set_axis(stamps.index.astype(str)), stamps.tz_localize("UTC"),
     ):  # fmt: skip
         found = estimation.read_data(source)
         pd.testing.assert_frame_equal(found, table, check_names=False, check_column_type=False)
@@ -352,6 +352,70 @@ def test_rows_without_dates_count_periods():
         assert one.calendar.span == "0 to 39" and one.calendar.periods == 40
     assert problem({"Y": np.append(table.Y, [np.nan] * 3)}).calendar.periods == 40
     assert problem(table, periods=60).calendar.periods == 60
+
+
+def test_dates_as_files_have_them(tmp_path):
+    """Years as numbers, midnights, FRED's and OECD's headings: each is what it looks like."""
+    values = np.arange(1.0, 9.0)
+    quarters = pd.period_range("1990Q1", periods=8, freq="Q")
+    years = pd.period_range("1990", periods=8, freq="Y")
+
+    def read(head, labels):
+        file = tmp_path / "data.CSV"
+        file.write_text(
+            f"{head},Y\n" + "".join(f"{a},{b}\n" for a, b in zip(labels, values, strict=True))
+        )
+        return estimation.read_data(file).index
+
+    assert read("date", years.year).equals(years)
+    assert read("YEAR", years.year).equals(years)
+    midnights = [f"{day} 00:00:00" for day in quarters.to_timestamp().strftime("%Y-%m-%d")]
+    assert read("time", midnights).equals(quarters)
+    assert read("observation_date", quarters.to_timestamp().strftime("%Y-%m-%d")).equals(quarters)
+    assert read("date", quarters.to_timestamp().strftime("%Y%m%d")).equals(quarters)
+    assert read("TIME_PERIOD", [f"{one.year}-Q{one.quarter}" for one in quarters]).equals(quarters)
+    assert list(read("date", range(8))) == list(range(8))
+    table = pd.DataFrame({"Y": values}, index=years.year)
+    with pytest.raises(ValueError, match=r"begin with the number 1990.* If they are years"):
+        problem(table)
+    assert problem(table, periods=2000).calendar.periods == 2000
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("date,Y\n01/04/1990,1\n01/07/1990,2\n", "which number is the month"),
+        ("date;Y\n1990-01-01;1\n", "separated by ';', not by commas"),
+        ("year,quarter,Y\n1990,5,1\n", "'quarter' of the data must hold whole numbers from 1 to 4"),
+        ("year,quarter,Y\n1990,Q1,1\n", "'quarter' of the data must hold whole numbers"),
+        ("year,month,Y\n1990,13,1\n", "'month' of the data must hold whole numbers from 1 to 12"),
+        ("date,Y\n", "no rows"),
+        ("", "data.csv cannot be read: No columns"),
+        ("when,Y\n1990Q1,1\n1990Q2,2\n", "'when' of the data does not hold numbers.*dates='when'"),
+    ],
+)
+def test_files_that_could_be_misread(tmp_path, text, message):
+    (tmp_path / "data.csv").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        estimation.read_data(tmp_path / "data.csv")
+
+
+def test_an_index_that_is_one_already_needs_its_base():
+    """The column is 100 in 1995, not where it begins."""
+    income = sim_data().Y + np.arange(40.0)
+    base = income["1995Q1":"1995Q4"].mean()
+    data = pd.DataFrame({"Y": 100 * income / base}, index=QUARTERS)
+    how = {"transform": "index", "transformed": True, "scale": 100.0}
+    with pytest.raises(ValueError, match="is an index already: say its base="):
+        problem(data, observe={"national_income": estimation.Observed("Y", **how)})
+    right = estimation.Observed("Y", base=("1995Q1", "1995Q4"), **how)
+    model = path_of().national_income
+    expected = 100 * model / model[20:24].mean() - data.Y.to_numpy()
+    one = problem(data, observe={"national_income": right}, sigma=1.0)
+    np.testing.assert_allclose(one.residuals(one.start), expected, atol=1e-10)
+    wrong = estimation.Observed("Y", base="1990Q1", **how)
+    with pytest.raises(ValueError, match="in its base '1990Q1', where it should be scale=100"):
+        problem(data, observe={"national_income": wrong})
 
 
 def test_elements_by_position_and_by_label():
@@ -424,6 +488,8 @@ def test_unconstrain_takes_params_names_and_arrays():
         ({"start_date": "1990Q3"}, ValueError, "2 of 40 observations"),
         ({"freq": "Y"}, ValueError, "frequency Q-DEC, the run of Y"),
         ({"sigma": 0.0}, ValueError, "positive"),
+        ({"sigma": np.ones(40)}, ValueError, "sigma of 'national_income' must be a positive number"),
+        ({"data": pd.DataFrame(np.ones((40, 2)), QUARTERS, ["Y", "Y"])}, ValueError, "several columns Y"),
         ({"sigma": {"GDP": 1.0}}, KeyError, "GDP"),
         ({"tied": [("tax_rate", "propensity_to_consume_income")]}, ValueError, "cannot be free"),
         ({"scenario": {"government_demand": "G"}}, KeyError, "no column 'G'.*Columns: Y, C"),
@@ -461,6 +527,7 @@ def test_bad_input_says_what_and_why(change, error, message):
         (lambda: estimation.Observed(aggregate="median"), "no aggregate"),
         (lambda: estimation.Observed(lag=0), "lag"),
         (lambda: estimation.Observed(weight=-1), "weight"),
+        (lambda: estimation.Observed(weight=np.ones(3)), "weight must be a positive number"),  # type: ignore
         (lambda: estimation.Observed(scale=0), "scale"),
         (lambda: estimation.Normal(0, -1), "sigma must be positive"),
         (lambda: estimation.Uniform(1, 1), "low must be less"),
@@ -473,6 +540,13 @@ def test_bad_input_says_what_and_why(change, error, message):
 def test_bad_parts_say_what_and_why(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_function_of_the_path_gives_a_number_for_each_period():
+    """A difference is one shorter than the path: JAX alone would take the last one twice."""
+    how = estimation.Observed("x", of=lambda path: jnp.diff(path.national_income))
+    with pytest.raises(ValueError, match=r"'change' gives the shape \(39,\): .* \(40,\)"):
+        problem({"x": np.ones(40)}, observe={"change": how})
 
 
 def test_a_start_where_the_model_is_not_defined():
