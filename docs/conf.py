@@ -49,13 +49,21 @@ def plain(app: Any, what: str, name: str, found: Any, options: Any, lines: list[
     for line, before in zip(lines, ["", *lines], strict=False):
         indented = line.startswith("    ")
         if indented and not before and not code and not _in_section(result):
-            result += ["::", ""]
+            result += [] if _last(result).endswith("::") else ["::", ""]
             code = True
         code = code and (indented or not line)
         result.append(line if code else _escaped(line))
-    # Of an attribute, napoleon takes what stands before a colon in the first line for its type.
-    lines[:] = [""] * (what in ("attribute", "property", "data"))
-    lines += _one_by_one(_raises(result))
+    lines[:] = _one_by_one(_raises(result))
+    if what in ("attribute", "property", "data"):
+        KEPT[name], lines[:] = lines[:], []
+
+
+KEPT: dict[str, list[str]] = {}
+"""Docstrings of attributes, of which napoleon would take what stands before a colon for a type."""
+
+
+def attributes(app: Any, what: str, name: str, found: Any, options: Any, lines: list[str]) -> None:
+    lines[:] = KEPT.pop(name, lines)
 
 
 def _escaped(line: str) -> str:
@@ -67,8 +75,12 @@ def _escaped(line: str) -> str:
 
 def _in_section(lines: list[str]) -> bool:
     """Whether the last line that is not indented is the head of a section, or none."""
-    heads = [line for line in lines if line and not line.startswith(" ")]
-    return not heads or heads[-1] in ("Args:", "Attributes:", "Returns:", "Raises:", "Yields:")
+    sections = ("", "Args:", "Attributes:", "Returns:", "Raises:", "Yields:")
+    return _last(lines) in sections
+
+
+def _last(lines: list[str]) -> str:
+    return next((line for line in reversed(lines) if line and not line.startswith(" ")), "")
 
 
 def _raises(lines: list[str]) -> list[str]:
@@ -128,4 +140,5 @@ def helps() -> str:
 def setup(app: Any) -> None:
     app.connect("autodoc-skip-member", own)
     app.connect("autodoc-process-docstring", plain, priority=100)  # before napoleon
+    app.connect("autodoc-process-docstring", attributes, priority=900)  # after it
     app.connect("source-read", page)

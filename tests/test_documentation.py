@@ -59,6 +59,8 @@ def printed_by(found: list[tuple[Block, Path]], folder: Path) -> list[str]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_block_runs_and_prints_what_the_page_shows(page, tmp_path):
     found = [(block, page) for block in blocks(page)]
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "data").symlink_to(ROOT / "tests" / "data")  # pages run in the root
     outputs = printed_by(found, tmp_path) if found else []
     for (block, _), printed in zip(found, outputs, strict=True):
         if block.printed is not None:

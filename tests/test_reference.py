@@ -84,6 +84,7 @@ def rendered(docstring: str, what: str = "function") -> str:
     """A docstring as the guide hands it to Sphinx."""
     lines = docstring.splitlines()
     conf.plain(None, what, "", None, None, lines)
+    conf.attributes(None, what, "", None, None, lines)
     return "\n".join(lines)
 
 
@@ -95,7 +96,11 @@ def test_docstrings_are_read_as_they_stand():
     assert rendered(code) == "Runs it.\n\n::\n\n    a = f(*b)\n\n    c = 1\n\nThen \\*s."
     section = "Runs it.\n\nArgs:\n    a: one.\n\n        More of it."
     assert rendered(section) == section
-    assert rendered("The names: all.", "attribute") == "\nThe names: all."
+    assert rendered(code.replace("it.", "it::")) == rendered(code).replace("it.\n\n::", "it::")
+    lines = ["The names: all."]  # of an attribute nothing is a type
+    conf.plain(None, "attribute", "a", None, None, lines)
+    assert lines == []
+    assert rendered("The names: all.", "attribute") == "The names: all."
 
 
 def test_errors_that_are_those_of_another_function_are_a_sentence():
