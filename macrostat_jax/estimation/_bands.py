@@ -15,6 +15,7 @@ from .. import _compile
 from .._simulate import trajectory
 from .._steady import steady_state
 from ._identifiability import RESOLUTION
+from ._outcome import sizes as _sizes
 from ._programs import placed
 
 if TYPE_CHECKING:
@@ -108,6 +109,8 @@ class Bands:
                 f" The data say nothing about {', '.join(loose)} where the band is infinite: it hangs on "
                 "parameters that are not identified."
             )
+        if any(np.isnan(sd).any() for sd in self.sd.values()):
+            text += " How wide they are is unknown: there are as many parameters as data."
         return text
 
     def to_pandas(self) -> pd.DataFrame:
@@ -302,14 +305,12 @@ def _linear(plan: _Output, values: Any, inputs: Any) -> Any:
 
 
 def _delta(plan: _Output, fit: Any, level: float) -> Bands:
-    from scipy.stats import norm
-
     problem = plan.problem
     values = np.asarray(fit.estimates)
     found, slopes = _compile.call(_linear, plan, values, problem.inputs)
     at = {name: np.asarray(found[name]) for name in _order(plan, found)}
-    width = float(norm.ppf((1 + level) / 2))
-    sd = {name: _spread(fit.uncertainty, np.asarray(slopes[name])) for name in at}
+    width, sizes = fit.quantile((1 + level) / 2), _sizes(problem, values)
+    sd = {name: _spread(fit.uncertainty, np.asarray(slopes[name]), sizes) for name in at}
     if not all(np.isfinite(value).all() for value in at.values()):
         raise ValueError(f"{problem.model.name}: the output is not finite at the fit's estimates.")
     low = {name: at[name] - width * sd[name] for name in at}
@@ -317,18 +318,23 @@ def _delta(plan: _Output, fit: Any, level: float) -> Bands:
     return Bands(problem, plan.what, "fit", level, at, at, low, high, sd, _start(plan))
 
 
-def _spread(known: Any, slope: np.ndarray) -> np.ndarray:
-    """Standard deviations (*out,) for derivatives (*out, k): infinite along what is not identified."""
+def _spread(known: Any, slope: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Standard deviations (*out,) for derivatives (*out, k): infinite along what is not identified.
+
+    NaN where there are as many parameters as data, whose errors are then unknown. `sizes` (k,): a large
+    change of each parameter.
+    """
     rows = slope.reshape(-1, slope.shape[-1])
     held = np.array([name in known.at_bound for name in known.names])
     covariance = np.where(held[:, None] | held, 0.0, known.covariance)
-    variance = np.einsum("ij,jk,ik->i", rows, np.nan_to_num(covariance), rows)
-    sd = np.sqrt(np.maximum(variance, 0.0))
+    sd = np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", rows, covariance, rows), 0.0))
+    most = np.abs(rows * sizes).max(axis=1, initial=0.0)
     for one in known.unidentified:
-        moved = rows * np.array([one.get(name, 0.0) for name in known.names])
-        # What cancels up to rounding does not move the output.
-        lost = np.abs(moved.sum(axis=1)) > RESOLUTION * np.abs(rows).max(axis=1, initial=0.0)
-        sd[lost] = np.inf
+        direction = np.array([one.get(name, 0.0) for name in known.names])
+        # As far as one parameter of the direction can go. What cancels up to rounding does not move the output.
+        moving = direction != 0
+        direction *= (sizes[moving] / np.abs(direction[moving])).min()
+        sd[np.abs(rows @ direction) > RESOLUTION * most] = np.inf
     return sd.reshape(slope.shape[:-1])
 
 

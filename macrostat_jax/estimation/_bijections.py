@@ -185,3 +185,26 @@ def _out_of(x: Any, low: Any, high: Any, scale: float) -> np.ndarray:
         else:
             u = x / scale
     return np.where((low < x) & (x < high), u, np.nan)
+
+
+def interval(value: float, half: float, low: float, high: float) -> tuple[float, float]:
+    """value - half to value + half, to first order, bent so as to stay within bounds; NaN at a bound.
+
+    Symmetric in log((x - low) / (high - x)), or in the logarithm of the distance from a single bound.
+    """
+    below, above = value - low, high - value
+    if not (below > 0 and above > 0):
+        return np.nan, np.nan
+    if np.isinf(below) and np.isinf(above):
+        return value - half, value + half
+    with np.errstate(over="ignore"):
+        if np.isinf(above):
+            return low + below * np.exp(-half / below), low + below * np.exp(half / below)
+        if np.isinf(below):
+            return high - above * np.exp(half / above), high - above * np.exp(-half / above)
+        reach = np.exp(half * (1 / below + 1 / above))
+        # Of the odds r = below / above, the ends have r / reach and r reach.
+        return (
+            low + (high - low) * below / (below + above * reach),
+            high - (high - low) * above / (above + below * reach),
+        )

@@ -11,11 +11,13 @@ import jax
 import numpy as np
 
 from .. import _compile
+from ._bijections import interval
 from ._identifiability import Identifiability
+from ._objectives import Task
 from ._outcome import EXACT, judge
 from ._problem import Problem
-from ._programs import _residuals, placed
-from ._solvers import STEPS, Ended, Task, check, solve
+from ._programs import _moved, density, deviations, placed, reweighted
+from ._solvers import STEPS, Ended, check, solve
 from ._statistics import SeriesFit, series_fits
 
 if TYPE_CHECKING:
@@ -110,6 +112,15 @@ class Fit:
         with jax.enable_x64(True):
             return jax.tree.map(np.asarray, self.problem.path(self.u))
 
+    def quantile(self, share: float) -> float:
+        """Of an estimate's distribution around the truth, in standard errors.
+
+        Student's t where the variance of the errors is estimated, with its degrees of freedom; else normal.
+        """
+        from scipy import stats
+
+        return float(stats.t.ppf(share, self.uncertainty.freedom))
+
     @property
     def aic(self) -> float:
         """Akaike's information criterion; unknown measurement errors count as parameters."""
@@ -144,7 +155,8 @@ class Fit:
 
         Args:
             name: one of `names`. points: how many values, evenly spaced.
-            width: to how many standard errors from the estimate, or to the bounds.
+            width: to how many standard errors from the estimate, or to the bounds; more where so few data
+                are left to estimate the errors from that the interval is wider.
         """
         from ._profile import profile
 
@@ -166,22 +178,26 @@ class Fit:
         return table.assign(error=table["model"] - table["data"])
 
     def table(self) -> pd.DataFrame:
-        """A row per parameter: estimate, standard error, 95 % interval, bounds."""
+        """A row per parameter: estimate, standard error, 95 % interval, bounds.
+
+        The interval is that of the delta method in coordinates without bounds, which it cannot leave: the
+        logarithm of the distance from one bound, or of the ratio of those from two.
+        """
         import pandas as pd
 
         low, high = (dict(zip(self.names, b.tolist(), strict=True)) for b in self.problem.bounds)
         for name, group in zip(self.problem.derived, self.problem.bijection.groups, strict=True):
             low[name], high[name] = group.low, group.high
-        errors, rows = self.standard_errors, []
+        errors, rows, width = self.standard_errors, [], self.quantile(0.975)
         for name, value in self.values.items():
-            half = 1.959963984540054 * errors[name]
-            rows.append((value, errors[name], value - half, value + half, low[name], high[name]))
+            ends = interval(value, width * errors[name], low[name], high[name])
+            rows.append((value, errors[name], *ends, low[name], high[name]))
         columns = ["estimate", "standard_error", "low_95", "high_95", "lower_bound", "upper_bound"]
         return pd.DataFrame(rows, columns=columns, index=pd.Index(self.values, name="parameter"))
 
     def to_dict(self) -> dict[str, Any]:
         """What JSON can hold: NaN and infinity become None."""
-        known = self.identifiability
+        known, table = self.identifiability, self.table()
         found = {
             "model": self.problem.model.name,
             "method": self.method,
@@ -190,6 +206,9 @@ class Fit:
             "outcome": self.outcome,
             "values": self.values,
             "standard_errors": self.standard_errors,
+            "intervals_95": dict(
+                zip(table.index, table[["low_95", "high_95"]].values.tolist(), strict=True)
+            ),
             "names": list(self.names),
             "covariance": self.covariance.tolist(),
             "at_bound": list(self.at_bound),
@@ -260,17 +279,19 @@ def fit(
     Args:
         problem: a `Problem`.
         method: `"lm"`, `"dogleg"` (optimistix); `"bounded"` (`levenberg_marquardt`, which reaches bounds);
-            `"least_squares"` (scipy); `"bfgs"`, `"lbfgs"`, `"adam"` (optimistix and optax);
+            `"least_squares"` (scipy); `"bfgs"`, `"lbfgs"` (optimistix), `"adam"` (optax);
             `"newton"`, `"trust-exact"` (scipy, with exact Hessians); `"cma"` (without derivatives).
-        start: where to begin: as `problem.unconstrain` takes it. Default: the problem's start.
-        starts: how many starts, or what else `multi_start` takes: all in one batch, of which the best is
-            taken further by `method`. The first part is by "lm" where `method` cannot be batched.
+        start: where to begin: another fit, or what `problem.unconstrain` takes. Default: the problem's
+            start.
+        starts: how many starts, or what else `multi_start` takes: all in one batch, of which the one with
+            the greatest likelihood (with priors, posterior density) is taken further by `method`. The
+            first part is by "lm" where `method` cannot be batched.
         priors: whether the problem's priors count. Default: where there are any.
         steps: the most steps of a search. Default: by method.
         tolerance: what a search takes for no further progress, relative.
-        seed: of the starts.
+        seed: of the starts, and of what cma draws.
         options: of the search itself: `rate` for adam, a number or an optax schedule; `memory` for lbfgs;
-            `seed` and cma's own; scipy's own.
+            cma's own; scipy's own.
 
     Returns:
         A `Fit`. A search that fails is one too: see `success` and `outcome`.
@@ -279,22 +300,23 @@ def fit(
         ValueError: an unknown method; one that cannot take the priors; a start outside the bounds.
         ImportError: a method whose library is missing, with the extra that brings it.
     """
+    check(problem, method, priors is not False)
     with_priors = bool(problem.priors) if priors is None else bool(priors)
-    check(problem, method, with_priors)
     if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or steps < 1):
         raise ValueError(f"steps must be a whole number, at least 1, not {steps!r}.")
     if not (np.isfinite(tolerance) and tolerance > 0):
         raise ValueError(f"tolerance must be a positive number, not {tolerance!r}.")
     with jax.enable_x64(True):
-        u = problem.start if start is None else problem.unconstrain(start)
-        many = None
+        u, many = _begin(problem, start), None
         if not (isinstance(starts, int) and starts == 1):
             many = _from_many(problem, method, starts, seed)
-            u = many.best_u
+            u = _best(many, with_priors)
         task = Task(problem, with_priors, method, steps or STEPS[method], float(tolerance))
+        options = {"seed": seed, **options} if method == "cma" else options
         ended, scales, spent = _rounds(task, u, options)
         found = judge(task, ended, scales, spent[0])
-        sigmas = _estimated(problem, scales, ended.u)
+        labels = [one.label for one in problem.series]
+        sigmas = dict(zip(labels, _deviations(problem, ended.u).tolist(), strict=True))
         likelihood = float(problem.log_likelihood(ended.u))
         series = series_fits(problem, ended.u)
     return Fit(
@@ -304,11 +326,45 @@ def fit(
     )  # fmt: skip
 
 
+def _begin(problem: Problem, start: Any) -> np.ndarray:
+    if start is None:
+        return problem.start
+    if isinstance(start, Fit):
+        start = dict(zip(start.names, start.estimates.tolist(), strict=True))
+    u = problem.unconstrain(start)
+    if u.ndim != 1:
+        raise ValueError(f"start is one point, not {u.shape[:-1]} of them: several are starts=.")
+    return u
+
+
 def _from_many(problem: Problem, method: str, starts: Any, seed: int) -> MultiStart:
     from ._multistart import STEPS as BATCHED
     from ._multistart import multi_start
 
     return multi_start(problem, starts, method=method if method in BATCHED else "lm", seed=seed)
+
+
+def _best(many: MultiStart, priors: bool) -> np.ndarray:
+    """The end of a start from which the fit goes on.
+
+    The starts minimised squares with the spread of the data for errors, and know no priors: what counts is
+    the fit's own measure.
+    """
+    problem = many.problem
+    if not (priors and problem.priors) and not reweighted(problem, priors):
+        return many.best_u
+    found = np.asarray(_compile.call(_heights, (problem, priors), many.u, problem.inputs))
+    good = np.isfinite(many.costs) & np.isfinite(found)
+    return many.u[np.argmax(np.where(good, found, -np.inf))] if good.any() else many.best_u
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _heights(key: tuple[Problem, bool], u: Any, inputs: Any) -> Any:
+    def one(u: Any) -> Any:
+        moved, values, _ = _moved(key[0], u, inputs)
+        return density(*key, moved, values)
+
+    return jax.lax.map(one, u, batch_size=min(len(u), 256))
 
 
 def _rounds(
@@ -317,16 +373,14 @@ def _rounds(
     """Searches until the errors' standard deviations agree with the residuals, where they are unknown."""
     problem = task.problem
     scales, inputs = problem.scales, problem.inputs
-    unknown = np.array([one.sigma is None for one in problem.series], bool)
-    others = len(problem.series) > 1 or problem.moments or (task.priors and problem.priors)
-    again = bool(unknown.any() and others)
+    again = reweighted(problem, task.priors)
     steps = evaluations = 0
     for _ in range(ROUNDS if again else 1):
         ended = solve(task, u, inputs, scales, options)
         steps, evaluations = steps + ended.steps, evaluations + ended.evaluations
         if not again or not np.isfinite(ended.u).all():
             break
-        found = np.where(unknown, _deviations(problem, ended.u), scales)
+        found = _deviations(problem, ended.u)
         if not (found > EXACT * problem.scales).all():
             break  # a series that is met exactly has no error to weight it by
         change = np.abs(found / scales - 1).max()
@@ -336,23 +390,16 @@ def _rounds(
     return ended, scales, (steps, evaluations)
 
 
-def _deviations(problem: Problem, u: np.ndarray) -> np.ndarray:
-    """The root mean squared error of each series."""
-    ones = np.ones(len(problem.series))
-    found = np.asarray(_compile.call(_residuals, problem, u, problem.inputs, ones))
-    ends = np.cumsum([one.size for one in problem.series])
-    parts = np.split(found[: ends[-1]], ends[:-1])
-    return np.array([np.sqrt(np.mean(part**2)) for part in parts])
-
-
 @functools.partial(jax.jit, static_argnums=0)
 def _params_at(problem: Problem, values: Any) -> Any:
     return problem.model.constrain(placed(problem, problem.inputs, values).params)
 
 
-def _estimated(problem: Problem, scales: np.ndarray, u: np.ndarray) -> dict[str, float]:
-    found = _deviations(problem, u) if problem.series else scales
-    return {
-        one.label: float(found[i] if one.sigma is None else scales[i])
-        for i, one in enumerate(problem.series)
-    }
+@functools.partial(jax.jit, static_argnums=0)
+def _deviations_at(problem: Problem, u: Any, inputs: Any, scales: Any) -> Any:
+    return deviations(problem, _moved(problem, u, inputs)[0], scales)
+
+
+def _deviations(problem: Problem, u: np.ndarray) -> np.ndarray:
+    """The standard deviation of the errors of each series: given, or the root of their mean square."""
+    return np.asarray(_compile.call(_deviations_at, problem, u, problem.inputs, problem.scales))

@@ -32,6 +32,7 @@ class Identifiability:
             parameter name -> coefficient, the largest being 1.
         at_bound: parameters that are at a bound of theirs, or fixed by it.
         variance: of a residual: s^2, or as it was given.
+        freedom: the degrees of freedom of s^2; infinite where the variance was given.
     """
 
     names: tuple[str, ...]
@@ -43,6 +44,7 @@ class Identifiability:
     unidentified: tuple[dict[str, float], ...]
     at_bound: tuple[str, ...]
     variance: float = float("nan")
+    freedom: float = float("inf")
 
     def error_of(self, weights: np.ndarray) -> float:
         """The standard error of a weighted sum of the parameters, for `weights` (n,).
@@ -131,8 +133,9 @@ def identifiability(
     known = singular > RESOLUTION * singular.max(initial=0)
     condition = float(singular[0] / singular[-1]) if len(singular) and singular[-1] > 0 else np.inf
 
-    freedom = len(residuals) - int(known.sum())
+    freedom = np.inf
     if variance is None:
+        freedom = len(residuals) - int(known.sum())
         variance = float(residuals @ residuals) / freedom if freedom > 0 else np.nan
     spread = directions[:, known] / singular[known] / scale[:, None]
     covariance = np.full((count, count), np.nan)
@@ -145,7 +148,7 @@ def identifiability(
     return Identifiability(
         tuple(names), values, singular, condition if len(singular) else np.nan, covariance, errors,
         tuple(_named(column, scale, free_names) for column in _sparse(lost).T),
-        tuple(names[int(i)] for i in np.flatnonzero(held)), float(variance),
+        tuple(names[int(i)] for i in np.flatnonzero(held)), float(variance), float(freedom),
     )  # fmt: skip
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -19,7 +18,8 @@ import numpy as np
 from .. import _compile
 from .._progress import progress as _progress
 from ..sample import Design, chunk_size, in_chunks
-from ._libraries import library, usual_promotion
+from ._libraries import usual_promotion
+from ._searches import SQUARED, first_length, searched
 from ._starts import MultiStart, draw_starts, judge
 
 STEPS = {"lm": 200, "dogleg": 200, "bfgs": 400, "lbfgs": 400, "adam": 2000}
@@ -28,11 +28,6 @@ ROUND = {"lm": 20, "dogleg": 20, "bfgs": 50, "lbfgs": 50}
 """Method -> the steps of a round. Adam's are one round: its rate falls over all of them."""
 AT_ONCE = 256
 """Starts of a chunk on a CPU, by default: larger ones wait longer for their slowest, and leave its caches."""
-DAMPING = 0.1
-"""The first damping of Levenberg and Marquardt's method, as a share of the cost: the solver's coordinates
-are of the order of 1, so that is of the order of J'J. With 1, as optimistix has it, 7 % of the starts of
-GL06SIM leap to where a bound is saturated; with this, none."""
-
 BOLDER = 100.0
 """By so much a new round of least squares lowers the damping with which the last one ended: optimistix does
 so only where the linear model is right to 1 %, so that some starts would crawl on."""
@@ -136,7 +131,7 @@ def _check(method: str, objective: str, steps: Any, **positive: float) -> None:
         raise ValueError(f"Unknown method: {method!r}. Use one of {', '.join(STEPS)}.")
     if objective not in ("cost", "posterior"):
         raise ValueError(f"The objective is 'cost' or 'posterior', not {objective!r}.")
-    if objective == "posterior" and method in ("lm", "dogleg"):
+    if objective == "posterior" and method in SQUARED:
         raise ValueError(
             f"{method!r} is for sums of squares: with the objective 'posterior' use bfgs, lbfgs or adam."
         )
@@ -210,90 +205,17 @@ def _solve(search: _Search, starts: Any, lengths: Any) -> Ends:
 
     def one(u: Any, length: Any) -> Ends:
         begin = cost(u)
-        end, end_cost, steps, stopped, length = _solution(search, cost, u, begin, length)
+        # A round that follows another goes on, bolder.
+        length = jnp.where(length > 0, BOLDER * length, first_length(search.method, begin))
+        found = searched(
+            search.method, search.steps, search.tolerance, problem.residuals, cost, u,
+            {"rate": search.rate}, length,
+        )  # fmt: skip
+        end_cost = cost(found.u) if found.cost is None else found.cost
         return Ends(
-            begin, jnp.linalg.norm(slope(u), axis=1),
-            end_cost, jnp.linalg.norm(slope(end), axis=1),
-            end, problem.values(end), steps, stopped, length,
+            begin, jnp.linalg.norm(slope(u), axis=1), end_cost, jnp.linalg.norm(slope(found.u), axis=1),
+            found.u, problem.values(found.u), found.steps, found.stopped,
+            length if found.length is None else found.length,
         )  # fmt: skip
 
     return jax.vmap(one)(starts, lengths)
-
-
-def _solution(
-    search: _Search, cost: Callable[[Any], Any], u: Any, cost_before: Any, length: Any
-) -> tuple[Any, ...]:
-    """Where a solver ends and at which cost, after how many steps, whether it stopped by itself; its last
-    step length."""
-    import lineax as lx
-    import optimistix as optx
-
-    at: Any = {"rtol": search.tolerance, "atol": search.tolerance}
-    more: Any = {"max_steps": search.steps, "throw": False}
-    if search.method in ("lm", "dogleg"):
-        residuals, tiny = search.problem.residuals, jnp.finfo(u.dtype).tiny
-        if search.method == "lm":
-            solver = optx.LevenbergMarquardt(**at)
-            begin = 1 / (DAMPING * cost_before + tiny)
-        else:  # by singular values: a step of the dogleg has no damping to make it well-posed
-            solver = optx.Dogleg(**at, linear_solver=lx.AutoLinearSolver(well_posed=False))
-            begin = jnp.ones_like(length)
-        more["options"] = {"length": jnp.where(length > 0, BOLDER * length, begin)}
-        solver = _continuing()(solver)
-        found = optx.least_squares(lambda x, _: residuals(x), solver, u, **more)
-        length = found.state.search_state.step_size
-        # The solver has it: another run of the model would take a tenth longer to compile.
-        end_cost = found.state.f_info.as_min()
-    else:
-        if search.method == "adam":
-            optax = library("optax", "The method 'adam'")
-            # The last steps have the rate 0, by which the solver stops.
-            fall = optax.cosine_decay_schedule(search.rate, max(search.steps - 3, 1))
-            solver = optx.OptaxMinimiser(optax.adam(fall), **at)
-        else:
-            solver = optx.BFGS(**at) if search.method == "bfgs" else optx.LBFGS(**at)
-        found = optx.minimise(lambda x, _: cost(x), solver, u, **more)
-        end_cost = cost(found.value)
-    stopped = found.result == optx.RESULTS.successful
-    return found.value, end_cost, found.stats["num_steps"], stopped, length
-
-
-@functools.cache
-def _continuing() -> Any:
-    """The class of a least-squares solver that goes on where one like it stopped, and knows when to stop."""
-    import equinox as eqx
-    import optimistix as optx
-
-    class Continuing(optx.AbstractLeastSquaresSolver):
-        """`solver`, with the step length given, which also stops where its next step is within tolerance.
-
-        By itself it only looks at accepted steps, and rounding makes it reject those at a minimum.
-        """
-
-        solver: Any
-        rtol: float
-        atol: float
-        norm: Any
-
-        def __init__(self, solver: Any) -> None:
-            self.solver = solver
-            self.rtol, self.atol, self.norm = solver.rtol, solver.atol, solver.norm
-
-        def init(self, fn: Any, y: Any, args: Any, options: Any, *more: Any) -> Any:
-            state = self.solver.init(fn, y, args, {}, *more)
-            return eqx.tree_at(lambda s: s.search_state.step_size, state, options["length"])
-
-        def step(self, fn: Any, y: Any, args: Any, options: Any, *more: Any) -> Any:
-            return self.solver.step(fn, y, args, {}, *more)
-
-        def terminate(self, fn: Any, y: Any, args: Any, options: Any, state: Any, tags: Any) -> Any:
-            done, result = self.solver.terminate(fn, y, args, {}, state, tags)
-            small = jnp.abs(state.y_eval - y) < self.atol + self.rtol * jnp.abs(y)
-            return done | (~state.first_step & small.all()), result
-
-        def postprocess(
-            self, fn: Any, y: Any, aux: Any, args: Any, options: Any, *more: Any
-        ) -> Any:
-            return self.solver.postprocess(fn, y, aux, args, {}, *more)
-
-    return Continuing

@@ -11,15 +11,18 @@ import numpy as np
 
 from .. import _compile
 from ._identifiability import Identifiability, identifiability
+from ._objectives import Task, value_jacobian, value_rows
 from ._problem import Problem
 from ._programs import prior_density
-from ._solvers import Ended, Task, _value_jacobian, _value_rows
+from ._solvers import Ended
 
 NEAR = 0.01
 """A fit is at the optimum if the step that a quadratic model would still take is below this many standard
 errors: what it would change is lost in the uncertainty of the estimates."""
 EXACT = 1e-8
 """Residuals below this share of the data's spread are rounding: the data are met exactly."""
+INSET = 1e-9
+"""Priors are differentiated at least this share of a parameter's range away from its bounds."""
 AT_BOUND = 1e-6
 """A value is at a bound when it is nearer than this share of the room between its bounds."""
 
@@ -54,13 +57,17 @@ def judge(task: Task, ended: Ended, scales: np.ndarray, steps: int) -> Judged:
     problem, inputs = task.problem, task.problem.inputs
     values = np.asarray(problem.values(ended.u)) if ended.values is None else ended.values
     bare = task._replace(priors=False)
-    found = np.asarray(_compile.call(_value_rows, bare, values, inputs, scales))
-    jacobian = np.asarray(_compile.call(_value_jacobian, bare, values, inputs, scales))
+    found = np.asarray(_compile.call(value_rows, bare, values, inputs, scales))
+    jacobian = np.asarray(_compile.call(value_jacobian, bare, values, inputs, scales))
     finite = bool(np.isfinite(found).all() and np.isfinite(jacobian).all())
     r, j = (found, jacobian) if finite else (np.zeros_like(found), np.zeros_like(jacobian))
     gradient, curvature = j.T @ r, np.zeros(len(values))
     if task.priors and problem.priors:
-        slope, second = (np.asarray(x) for x in _compile.call(_prior_shape, problem, values))
+        # At the very end of its support a density may have no derivative.
+        inset = INSET * sizes(problem, values)
+        low, high = problem.bounds
+        inside = np.clip(values, low + inset, high - inset)
+        slope, second = (np.asarray(x) for x in _compile.call(_prior_shape, problem, inside))
         gradient, curvature = gradient - slope, np.maximum(-second, 0.0)
     exact = _is_exact(problem, found, scales)
     at = _reached(problem, values)
@@ -69,12 +76,12 @@ def judge(task: Task, ended: Ended, scales: np.ndarray, steps: int) -> Judged:
     information = _Information(task, values, r, j, curvature, at.sums)
     # A parameter that merely lies at a bound is as free as any other, unless the step would take it out.
     held = pushed > NEAR
-    known, posterior = information.given(held)
-    left = _remaining(posterior, gradient, held)
+    left = _remaining(information, gradient, held, variance)
     if left > NEAR and ((pushed > 0) != held).any():
-        stricter = information.given(pushed > 0)
-        if (less := _remaining(stricter[1], gradient, pushed > 0)) <= NEAR:
-            (known, posterior), held, left = stricter, pushed > 0, less
+        less = _remaining(information, gradient, pushed > 0, variance)
+        if less <= NEAR:
+            held, left = pushed > 0, less
+    known, posterior = information.given(held)
     stuck = pushed < -NEAR
     success, sentence = _outcome(
         problem, ended, steps, stuck, held, 0.0 if exact else left, finite, exact
@@ -116,13 +123,19 @@ class _Information(NamedTuple):
     curvature: np.ndarray
     sums: np.ndarray
 
-    def given(self, held: np.ndarray) -> tuple[Identifiability, Identifiability]:
-        """By the data alone, and with the priors, where some parameters (k,) are held at their bounds."""
+    def given(
+        self, held: np.ndarray, variance: float | None = None
+    ) -> tuple[Identifiability, Identifiability]:
+        """By the data alone, and with the priors, where some parameters (k,) are held at their bounds.
+
+        `variance` is that of a residual, where it is not to be estimated.
+        """
         problem, r, j = self.task.problem, self.residuals, self.jacobian
         about: dict[str, Any] = {
-            "scales": _sizes(problem, self.values), "at_bound": held, "reached_sums": self.sums,
+            "scales": sizes(problem, self.values), "at_bound": held, "reached_sums": self.sums,
         }  # fmt: skip
-        variance = None if _estimates(self.task) else 1.0
+        if variance is None and not _estimates(self.task):
+            variance = 1.0
         known = identifiability(j, r, self.values, problem.names, variance=variance, **about)
         if not self.curvature.any():
             return known, known
@@ -131,7 +144,7 @@ class _Information(NamedTuple):
         return known, identifiability(*both, self.values, problem.names, variance=1.0, **about)
 
 
-def _sizes(problem: Problem, values: np.ndarray) -> np.ndarray:
+def sizes(problem: Problem, values: np.ndarray) -> np.ndarray:
     """A large change of each parameter."""
     low, high = problem.bounds
     return np.where(np.isfinite(high - low), high - low, np.maximum(np.abs(values), 1.0))
@@ -216,11 +229,13 @@ def _listed(problem: Problem, which: np.ndarray) -> str:
     return ", ".join(name for name, one in zip(problem.names, which, strict=True) if one)
 
 
-def _remaining(known: Identifiability, gradient: np.ndarray, held: np.ndarray) -> float:
+def _remaining(
+    information: _Information, gradient: np.ndarray, held: np.ndarray, variance: float
+) -> float:
     """How far the step of the quadratic model would go, in standard errors of its own direction."""
     free = np.flatnonzero(~held)
-    if not len(free) or not known.variance > 0:
+    if not len(free) or not variance > 0:
         return 0.0
-    covariance = known.covariance[np.ix_(free, free)]
+    covariance = information.given(held, variance)[1].covariance[np.ix_(free, free)]
     square = gradient[free] @ covariance @ gradient[free]
-    return float(np.sqrt(max(square, 0.0)) / known.variance)
+    return float(np.sqrt(max(square, 0.0)) / variance)

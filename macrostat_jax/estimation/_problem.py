@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -58,7 +56,8 @@ class Problem:
             element, `"initial.wealth"` a variable before the first period.
         fixed: values of parameters that are not free. params: all of them, as a record.
         priors: free parameter -> `Normal(...)` and others. A parameter without one is equally likely
-            everywhere within its bounds.
+            everywhere within its bounds. A prior that ends within the bounds takes their place: beyond
+            its end nothing is possible.
         tied: groups of parameters that add up, besides the model's own: `AddingUp(names, total)`, or names
             that sum to 1. The last is what the others leave.
         moments: `Moments`: further residuals.
@@ -118,51 +117,41 @@ class Problem:
         if data is None and not self.moments:
             raise ValueError("Nothing to fit: give data, or moments.")
         with jax.enable_x64(True):
-            self._state(
-                model, data, observe, free, fixed, params, priors or {}, tied, scenario, initial, shocks,
-                periods, key, noise, start or {}, start_date, freq, dates, sigma,
+            columns = _columns(model, scenario)
+            known = _length(model, scenario, shocks, noise) if periods is None else periods
+            self.series, self.calendar, table = match(
+                model, data, observe, sigma,
+                start=start_date, freq=freq, periods=known, dates=dates, more=columns,
             )  # fmt: skip
+            scenario = _scenario(model, scenario, columns, table, self.calendar)
+            self._given_initial = dict(initial) if isinstance(initial, Mapping) else {}
+            inputs, self._plan = prepare(
+                model,
+                _float64(_base(model, params, fixed or {})),
+                scenario if isinstance(scenario, str) else _float64(scenario),
+                _float64(shocks),
+                None if self._given_initial else _float64(initial),
+                self.calendar.periods,
+                key,
+                False,
+                _float64(noise),
+            )
+            if self._plan.batch is not None:
+                raise ValueError("A problem is about one run: its inputs have no batch axis.")
+            self._bounds = free_numbers(model, free)
+            self._ties = ties(model, tied, self._bounds)
+            _check_fixed(model, fixed or {}, self._bounds, self._ties)
+            self._places = tuple(self._bounds)
+            self.names = tuple(one.label for one in self._places)
+            self.derived = tuple(tie.rest.label for tie in self._ties)
+            self.priors = self._checked(priors or {})
+            self.inputs: Inputs = self._with_initial(inputs)
+            self._check_ties()
+            self._values = self._start_values(start or {})
+            self.bijection = bijection(model, self._bounds, self._ties, self._values)
+            self.start = self._unconstrained(np.array([self._values[one] for one in self._places]))
+            self._roots = tuple(one.root() for one in self.moments)
             self._check()
-
-    def _state(
-        self, model: Model, data: Any, observe: Any, free: Any, fixed: Any, params: Any,
-        priors: Mapping[str, Prior], tied: Sequence[Any], scenario: Any, initial: Any, shocks: Any,
-        periods: int | None, key: Any, noise: Any, start: Mapping[str, float], start_date: Any,
-        freq: str | None, dates: str | None, sigma: Any,
-    ) -> None:  # fmt: skip
-        columns = _columns(model, scenario)
-        known = _length(model, scenario, shocks, noise) if periods is None else periods
-        self.series, self.calendar, table = match(
-            model, data, observe, sigma,
-            start=start_date, freq=freq, periods=known, dates=dates, more=columns,
-        )  # fmt: skip
-        scenario = _scenario(model, scenario, columns, table, self.calendar)
-        self._given_initial = dict(initial) if isinstance(initial, Mapping) else {}
-        inputs, self._plan = prepare(
-            model,
-            _float64(_base(model, params, fixed or {})),
-            scenario if isinstance(scenario, str) else _float64(scenario),
-            _float64(shocks),
-            None if self._given_initial else _float64(initial),
-            self.calendar.periods,
-            key,
-            False,
-            _float64(noise),
-        )
-        if self._plan.batch is not None:
-            raise ValueError("A problem is about one run: its inputs have no batch axis.")
-        self._bounds = free_numbers(model, free)
-        self._ties = ties(model, tied, self._bounds)
-        _check_fixed(model, fixed or {}, self._bounds, self._ties)
-        self._places = tuple(self._bounds)
-        self.names = tuple(one.label for one in self._places)
-        self.derived = tuple(tie.rest.label for tie in self._ties)
-        self.inputs: Inputs = self._with_initial(inputs)
-        self._values = self._start_values(start)
-        self.bijection = bijection(model, self._bounds, self._ties, self._values)
-        self.start = self._unconstrained(np.array([self._values[one] for one in self._places]))
-        self.priors = self._checked(priors)
-        self._roots = tuple(one.root() for one in self.moments)
 
     # The functions of u ---------------------------------------------------------------------------
 
@@ -229,7 +218,13 @@ class Problem:
         if isinstance(values, Mapping):
             given = dict(self._values) | self._named(values, "free")
             return self._unconstrained(np.array([given[one] for one in self._places]))
-        return self._unconstrained(np.asarray(values, float))
+        array = np.asarray(values, float)
+        if array.shape[-1:] != (len(self.names),):
+            raise ValueError(
+                f"The values of {', '.join(self.names)} have the shape (..., {len(self.names)}), not "
+                f"{array.shape}."
+            )
+        return self._unconstrained(array)
 
     def nearest(self, values: np.ndarray) -> np.ndarray:
         """The u (k,) of values that may be at their bounds: then of values just within."""
@@ -243,31 +238,6 @@ class Problem:
             if not np.isnan(u).any():
                 return u
         raise ValueError(f"The values {values} are not within the bounds.")
-
-    def with_first(self, name: str) -> Problem:
-        """The same problem, where `name` is the first of its group to be taken from the total: its u then
-        depends on its own value alone."""
-        at = self.names.index(name)
-        if not any(at in group.members[1:] for group in self.bijection.groups):
-            return self
-        groups = tuple(
-            dataclasses.replace(group, members=(at, *(i for i in group.members if i != at)))
-            if at in group.members
-            else group
-            for group in self.bijection.groups
-        )
-        other = copy.copy(self)
-        other.bijection = dataclasses.replace(self.bijection, groups=groups)
-        other.start = other.nearest(np.array([self._values[one] for one in self._places]))
-        return other
-
-    def unconstrain_each(self, name: str, values: np.ndarray) -> np.ndarray:
-        """The u (n,) of n values of one parameter that is alone, or the first of its group."""
-        at = self.names.index(name)
-        points = np.tile([self._values[one] for one in self._places], (len(values), 1))
-        points[:, at] = values
-        totals = [float(total) for total in self._totals(self.inputs)]
-        return self.bijection.unconstrain(points, totals)[:, at]
 
     # What it is -----------------------------------------------------------------------------------
 
@@ -329,10 +299,25 @@ class Problem:
             )
         return inputs._replace(initial=jax.tree.map(np.asarray, state))
 
+    def _check_ties(self) -> None:
+        """What is fixed of a sum must be known before a run; a model's own initial state is made in it."""
+        fixed = [
+            one.label
+            for tie in self._ties
+            for one in tie.members[:-1]
+            if one.group == "initial" and one not in self._bounds
+        ]
+        if fixed and self.inputs.initial is None:
+            raise ValueError(
+                f"{', '.join(fixed)} are in a sum and neither free nor given: say initial=, or free them."
+            )
+
     def _named(self, values: Mapping[str, Any], what: str) -> dict[Place, float]:
         found = {}
         for name, value in values.items():
             one = place(self.model, name)
+            if one in found:
+                raise ValueError(f"{what} names {one.label!r} twice.")
             if one not in self._bounds:
                 raise KeyError(
                     f"{what} names {name!r}, which is not free. Free are: {', '.join(self.names)}."
@@ -351,10 +336,13 @@ class Problem:
         for one, (low, high) in self._bounds.items():
             if not low < values[one] < high:
                 where = "at a bound" if values[one] in (low, high) else "outside the bounds"
+                prior = (
+                    f" of its prior {self.priors[one.label]!r}" if one.label in self.priors else ""
+                )
                 raise ValueError(
                     f"{self.model.name}: {one.label!r} starts at {values[one]:g}, {where} "
-                    f"({low:g}, {high:g}): give it a start strictly within, start={{{one.label!r}: ...}}, "
-                    "or other bounds."
+                    f"({low:g}, {high:g}){prior}: give it a start strictly within, "
+                    f"start={{{one.label!r}: ...}}, or other bounds."
                 )
         return values
 
@@ -384,6 +372,7 @@ class Problem:
         return u
 
     def _checked(self, priors: Mapping[str, Prior]) -> dict[str, Prior]:
+        """The priors by the labels of the free numbers, whose bounds they narrow to where they end."""
         found = {}
         self._mass: dict[str, float] = {}
         for name, prior in priors.items():
@@ -392,8 +381,12 @@ class Problem:
                     raise KeyError(
                         f"priors names {one.label!r}, which is not free. Free are: {', '.join(self.names)}."
                     )
+                if one.label in found:
+                    raise ValueError(f"priors names {one.label!r} twice.")
                 low, high = self._bounds[one]
                 self._mass[one.label] = check_within(one.label, prior, low, high)
+                least, most = prior.support
+                self._bounds[one] = max(low, least), min(high, most)
                 found[one.label] = prior
         return found
 

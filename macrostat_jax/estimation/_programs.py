@@ -167,6 +167,27 @@ def prior_density(problem: Problem, values: Any) -> Any:
     return total
 
 
+def density(problem: Problem, priors: bool, inputs: Inputs, values: Any) -> Any:
+    """The log-likelihood of inputs in their own units, plus that of the priors if they count; traced."""
+    found = likelihood(problem, inputs)
+    return found + prior_density(problem, values) if priors else found
+
+
+def deviations(problem: Problem, inputs: Inputs, scales: Any) -> Any:
+    """The root mean squared error of each series whose sigma is not known, for the others `scales`; traced."""
+    found = [
+        scales[i] if one.sigma is not None else jnp.sqrt((e**2).mean())
+        for i, (one, e) in enumerate(zip(problem.series, errors(problem, inputs)[0], strict=True))
+    ]
+    return jnp.stack(found) if found else scales
+
+
+def reweighted(problem: Problem, priors: bool) -> bool:
+    """Does the size of unknown errors of measurement decide which parameters fit best?"""
+    others = len(problem.series) > 1 or problem.moments or (priors and problem.priors)
+    return bool(others) and any(one.sigma is None for one in problem.series)
+
+
 @functools.partial(jax.jit, static_argnums=0)
 def _log_density(problem: Problem, u: Any, inputs: Inputs) -> Any:
     return _log_prior(problem, u, inputs) + _log_likelihood(problem, u, inputs)

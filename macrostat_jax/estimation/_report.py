@@ -18,7 +18,7 @@ def fit_report(fit: Fit) -> str:
     problem = fit.problem
     what = "mode of the posterior" if fit.priors and problem.priors else "fit"
     lines = [
-        f"{problem.model.name}: {what} by {fit.method}, {len(fit.residuals)} observations "
+        f"{problem.model.name}: {what} by {fit.method} from {_starts(fit)}, {len(fit.residuals)} observations "
         f"({problem.calendar.span})",
         fit.outcome,
         "",
@@ -29,6 +29,10 @@ def fit_report(fit: Fit) -> str:
     if notes := _notes(fit):
         lines += ["", *notes]
     return "\n".join(lines)
+
+
+def _starts(fit: Fit) -> str:
+    return "one start" if fit.starts is None else f"{len(fit.starts):,} starts"
 
 
 def _parameters(fit: Fit) -> list[str]:
@@ -71,6 +75,8 @@ def _notes(fit: Fit) -> list[str]:
     notes = []
     if fit.identifiability.unidentified or fit.at_bound:
         notes.append(str(fit.identifiability))
+    if np.isnan(fit.uncertainty.variance):
+        notes.append("As many parameters as data: nothing is left to estimate the errors from.")
     drifting = [one.label for one in fit.series if one.autocorrelation > CORRELATED]
     if drifting:
         notes.append(

@@ -152,6 +152,26 @@ def test_priors_are_scipy_s(prior):
     assert prior.mean == pytest.approx(other.mean()) and prior.sd == pytest.approx(other.std())
 
 
+@pytest.mark.parametrize("prior", PRIORS, ids=str)
+def test_priors_as_squares_from_their_modes(prior):
+    """Half the square is the drop of the log density from its maximum, which a grid finds."""
+    low, high = np.maximum(prior.support[0], -6), np.minimum(prior.support[1], 6)
+    x = np.linspace(low, high, 20_001)[1:-1]
+    height = PRIORS[prior].logpdf(x)
+    assert height.max() <= PRIORS[prior].logpdf(prior.mode) + 1e-12
+    found = jax.vmap(prior.residual)(x)
+    np.testing.assert_allclose(found**2 / 2, PRIORS[prior].logpdf(prior.mode) - height, atol=1e-9)
+    slope = jax.vmap(jax.grad(prior.residual))(np.append(x, prior.mode))
+    assert np.isfinite(slope).all() and (slope >= 0).all()
+
+
+@pytest.mark.parametrize(
+    "prior", [estimation.Gamma(0.5, 1.0), estimation.Beta(0.5, 2.0), estimation.Beta(2.0, 0.9)]
+)
+def test_a_density_without_end_has_no_mode(prior):
+    assert np.isnan(prior.mode)
+
+
 @pytest.mark.parametrize(
     "prior",
     [
@@ -483,6 +503,11 @@ def test_unconstrain_takes_params_names_and_arrays():
         ({"priors": {"tax_rate": estimation.Uniform(0, 2)}}, ValueError, "reaches from 0 to 2"),
         ({"priors": {"tax_rate": estimation.Normal(3, 1)}}, ValueError, "2% of its mass"),
         ({"priors": {"tax_rate": 0.2}}, TypeError, "estimation.Normal"),
+        (
+            {"priors": {"tax_rate": estimation.Normal(0.2, 0.1), "TaxRate": estimation.Uniform(0, 1)}},
+            ValueError, "priors names 'tax_rate' twice",
+        ),
+        ({"start": {"tax_rate": 0.2, "TaxRate": 0.3}}, ValueError, "start names 'tax_rate' twice"),
         ({"priors": {"wages": estimation.Normal(3, 1)}}, KeyError, "'wages'"),
         ({"periods": 30}, ValueError, "10 of 40 .* 1990Q1 to 1999Q4, the run is 1990Q1 to 1997Q2"),
         ({"start_date": "1990Q3"}, ValueError, "2 of 40 observations"),
@@ -490,6 +515,11 @@ def test_unconstrain_takes_params_names_and_arrays():
         ({"sigma": 0.0}, ValueError, "positive"),
         ({"sigma": np.ones(40)}, ValueError, "sigma of 'national_income' must be a positive number"),
         ({"data": pd.DataFrame(np.ones((40, 2)), QUARTERS, ["Y", "Y"])}, ValueError, "several columns Y"),
+        (
+            {"free": {"initial.wages": (-1, 1)},
+             "tied": [("initial.wages", "initial.household_money_stock", "initial.tax_demand")]},
+            ValueError, "initial.household_money_stock are in a sum and neither free nor given",
+        ),
         ({"sigma": {"GDP": 1.0}}, KeyError, "GDP"),
         ({"tied": [("tax_rate", "propensity_to_consume_income")]}, ValueError, "cannot be free"),
         ({"scenario": {"government_demand": "G"}}, KeyError, "no column 'G'.*Columns: Y, C"),
@@ -528,6 +558,7 @@ def test_bad_input_says_what_and_why(change, error, message):
         (lambda: estimation.Observed(lag=0), "lag"),
         (lambda: estimation.Observed(weight=-1), "weight"),
         (lambda: estimation.Observed(weight=np.ones(3)), "weight must be a positive number"),  # type: ignore
+        (lambda: estimation.Normal(np.zeros(2), 1), "mu must be a finite number"),  # type: ignore
         (lambda: estimation.Observed(scale=0), "scale"),
         (lambda: estimation.Normal(0, -1), "sigma must be positive"),
         (lambda: estimation.Uniform(1, 1), "low must be less"),
