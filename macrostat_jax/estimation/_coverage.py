@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -34,6 +35,8 @@ class Coverage:
         truths: the parameters that were drawn, (n, d).
         ranks: how many of the draws are below the truth, 0 to `draws`, (n, d).
         divergent: how many trajectories diverged in each, (n,).
+        failed: further truths that were drawn, whose paths are not finite, so that there are no data of
+            theirs, (f, d).
     """
 
     problem: Any
@@ -41,6 +44,7 @@ class Coverage:
     truths: np.ndarray
     ranks: np.ndarray
     divergent: np.ndarray
+    failed: Sequence[Any] | np.ndarray = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -48,22 +52,30 @@ class Coverage:
 
     @property
     def bins(self) -> int:
-        """Of the test: a divisor of the possible ranks that leaves each bin at least ten expected."""
-        most = max(len(self.ranks) // 10, 2)
-        return max(n for n in range(1, min(most, 20) + 1) if (self.draws + 1) % n == 0)
+        """Of the test: at least ten ranks are expected in each."""
+        return min(max(len(self.ranks) // 10, 2), 20, self.draws + 1)
+
+    @property
+    def shares(self) -> np.ndarray:
+        """Of the possible ranks, in each bin, (bins,)."""
+        return np.bincount(self._bin(np.arange(self.draws + 1))) / (self.draws + 1)
 
     @property
     def counts(self) -> np.ndarray:
-        """Of ranks, in bins of one size, (bins, d)."""
-        place = self.ranks * self.bins // (self.draws + 1)
-        return np.stack([np.bincount(column, minlength=self.bins) for column in place.T], axis=1)
+        """Of ranks in each bin, (bins, d)."""
+        found = self._bin(self.ranks).T
+        return np.stack([np.bincount(column, minlength=self.bins) for column in found], axis=1)
+
+    def _bin(self, ranks: np.ndarray) -> np.ndarray:
+        return ranks * self.bins // (self.draws + 1)
 
     @property
     def p_values(self) -> np.ndarray:
         """Of uniform ranks, by a chi-squared test for each parameter, (d,)."""
         from scipy.stats import chisquare
 
-        return np.asarray(chisquare(self.counts, axis=0).pvalue)
+        expected = len(self.ranks) * self.shares[:, None]
+        return np.asarray(chisquare(self.counts, expected + 0 * self.counts, axis=0).pvalue)
 
     def held(self, level: float) -> np.ndarray:
         """The share of the posteriors whose central interval of this level holds the truth, (d,)."""
@@ -81,6 +93,8 @@ class Coverage:
         )
         if count := int((self.divergent > 0).sum()):
             text += f" In {count:,} of them trajectories diverged."
+        if count := len(self.failed):
+            text += f" {count:,} more truths lead to no finite path, and to no data."
         return text
 
     def __str__(self) -> str:
@@ -123,7 +137,8 @@ def simulation_based_calibration(
 
     Raises:
         ValueError: an unknown sigma, moments, parameters that add up, bounds that are infinite without a
-            prior, a number out of its range. ImportError: without the extra `calibration`.
+            prior, a number out of its range, priors of which no draw leads to a finite path.
+        ImportError: without the extra `calibration`.
     """
     check_counts(replicates=replicates, draws=draws, thin=thin, warmup=warmup)
     if unknown := [one.label for one in problem.series if one.sigma is None]:
@@ -137,16 +152,21 @@ def simulation_based_calibration(
     with jax.enable_x64(True), usual_promotion():
         truths = prior_draws(problem, int(replicates), seed)
         keys = jax.random.split(jax.random.key(seed), replicates)
-        ranks, divergent = _compile.call(_ranks, (problem, sampler), truths, keys)
+        found = _compile.call(_ranks, (problem, sampler), truths, keys)
         values = np.asarray(jax.vmap(problem.values)(truths))
-    return Coverage(problem, int(draws), values, np.asarray(ranks), np.asarray(divergent))
+    ranks, divergent, good = (np.asarray(one) for one in found)
+    if not good.any():
+        raise ValueError(
+            f"{problem.model.name}: none of {replicates} draws from the priors leads to a finite path."
+        )
+    return Coverage(problem, int(draws), values[good], ranks[good], divergent[good], values[~good])
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _ranks(plan: tuple[Any, Sampler], truths: Any, keys: Any) -> tuple[Any, Any]:
+def _ranks(plan: tuple[Any, Sampler], truths: Any, keys: Any) -> tuple[Any, Any, Any]:
     problem, sampler = plan
 
-    def one(truth: Any, key: Any) -> tuple[Any, Any]:
+    def one(truth: Any, key: Any) -> tuple[Any, Any, Any]:
         first, second, third = jax.random.split(key, 3)
         at_truth = problem.residuals(truth)
         error = jax.random.normal(first, at_truth.shape, at_truth.dtype)
@@ -164,6 +184,7 @@ def _ranks(plan: tuple[Any, Sampler], truths: Any, keys: Any) -> tuple[Any, Any]
         begin = jax.random.normal(second, truth.shape, truth.dtype)
         (z, _, divergent, *_), _ = chain(sampler, density, third, begin)
         values = jax.vmap(problem.values)(truth + z @ factor.T)
-        return (values < problem.values(truth)).sum(axis=0), divergent.sum()
+        ranks = (values < problem.values(truth)).sum(axis=0)
+        return ranks, divergent.sum(), jnp.isfinite(at_truth).all()
 
     return jax.vmap(one)(truths, keys)

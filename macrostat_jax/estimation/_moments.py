@@ -17,7 +17,9 @@ import numpy as np
 
 from .. import _compile
 from .._simulate import run_keys, trajectory
+from ._identifiability import Identifiability, identifiability
 from ._levenberg_marquardt import LeastSquares, levenberg_marquardt
+from ._outcome import sizes
 from ._programs import _moved, placed
 from ._sampling import check_counts
 
@@ -39,6 +41,8 @@ class MomentFit:
         moments, target: of the model and of the data, (j,). labels: of each.
         spread: the covariance of the data's moments, (j, j).
         jacobian: of the model's moments by the parameters, (j, k).
+        identifiability: which directions of the parameters the moments do not see: they have infinite
+            standard errors, and are no part of the covariance.
         statistic: of the J-test, (g - m)' S^-1 (g - m) / (1 + 1/R); freedom: j - k. p_value: NaN where there
             is no freedom, or the weighting is not the optimal one.
         success, outcome: of the search; as a sentence.
@@ -55,6 +59,7 @@ class MomentFit:
     labels: tuple[str, ...]
     spread: np.ndarray
     jacobian: np.ndarray
+    identifiability: Identifiability
     statistic: float
     freedom: int
     p_value: float
@@ -71,7 +76,8 @@ class MomentFit:
 
     @property
     def standard_errors(self) -> dict[str, float]:
-        errors = np.sqrt(np.diag(self.covariance))
+        loose = np.isinf(self.identifiability.standard_errors)
+        errors = np.where(loose, np.inf, np.sqrt(np.diag(self.covariance)))
         return dict(zip(self.names, errors.tolist(), strict=True))
 
     def to_pandas(self) -> pd.DataFrame:
@@ -86,6 +92,8 @@ class MomentFit:
     def sentence(self) -> str:
         """The outcome, and the test of the model by the moments that are over."""
         text = f"{self.problem.model.name}: {self.outcome}"
+        if self.identifiability.unidentified:
+            text += f" {self.identifiability}"
         if self.freedom == 0:
             return f"{text} As many moments as parameters: nothing is left to test the model by."
         if not np.isfinite(self.p_value):
@@ -143,8 +151,8 @@ def simulated_moments(
         steps: the most residuals a search computes.
 
     Raises:
-        TypeError: the model is not random. ValueError: no moments, or series beside them; matrices of the
-            wrong shape or not positive definite; moments that do not move with a parameter.
+        TypeError: the model is not random. ValueError: no moments, or series or priors beside them;
+            matrices of the wrong shape or not positive definite; moments that do not move with a parameter.
     """
     check_counts(runs=runs, steps=steps)
     declared, labels, root = _checked(problem)
@@ -184,6 +192,10 @@ def _checked(problem: Any) -> tuple[np.ndarray, tuple[str, ...], np.ndarray]:
         )
     if not problem.moments or problem.series:
         raise ValueError("simulated_moments takes a Problem with moments, and without series.")
+    if problem.priors:
+        raise ValueError(
+            f"simulated_moments knows no priors; the problem has some, of {', '.join(problem.priors)}."
+        )
     from scipy.linalg import block_diag
 
     target = [np.atleast_1d(np.asarray(one.target, float)) for one in problem.moments]
@@ -293,8 +305,12 @@ def _judged(
     values = np.asarray(problem.values(found.x))
     moments = np.asarray(_compile.call(_average, problem, found.x, keys))
     slope = np.asarray(_compile.call(_by_value, problem, values, keys))
+    known = identifiability(
+        root @ slope, root @ (moments - target), values, problem.names,
+        scales=sizes(problem, values), variance=1.0,
+    )  # fmt: skip
     # The estimates' linear response to the moments, by least squares: (G'WG)^-1 G'W.
-    response = np.linalg.pinv(root @ slope) @ root
+    response = known.covariance @ (root @ slope).T @ root
     covariance = noise * response @ spread @ response.T
     gap = _factor("covariance", spread, len(target), inverse=True) @ (moments - target)
     statistic, freedom = float(gap @ gap) / noise, len(target) - len(values)
@@ -302,5 +318,6 @@ def _judged(
     outcome = ("Converged: " if found.success else "Failed: ") + found.message.partition(": ")[2]
     return MomentFit(
         problem, runs, kind, found.x, values, covariance, moments, target, labels, spread, slope,
-        statistic, freedom, float(chi2.sf(statistic, freedom)) if tested else np.nan, found.success, outcome,
+        known, statistic, freedom, float(chi2.sf(statistic, freedom)) if tested else np.nan,
+        found.success, outcome,
     )  # fmt: skip

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 LARGEST_RHAT = 1.01
 """Vehtari, Gelman, Simpson, Carpenter and Bürkner (2021), Bayesian Analysis 16, 667-718."""
+LEAST_DRAWS = 4
+"""Of a chain: it is halved, and each half has a variance."""
 LEAST_ESS = 100
 """Effective draws for each chain, of the same source."""
 LEAST_SHARE = 0.9
@@ -138,6 +140,8 @@ class Posterior:
     @functools.cached_property
     def _diagnosed(self) -> tuple[np.ndarray, ...]:
         library("blackjax", "The diagnosis of draws")
+        if self.values.shape[1] < LEAST_DRAWS:
+            return (np.full(len(self.names), np.nan),) * 3
         with jax.enable_x64(True), usual_promotion():
             found = _compile.call(_diagnosis, None, self.values)
         # blackjax drops the axis of a single parameter.
@@ -147,15 +151,20 @@ class Posterior:
     def complaints(self) -> tuple[str, ...]:
         """What speaks against these draws, each as a sentence; none if nothing does."""
         found = []
+        # R-hat and effective draws of what does not move are 0 / 0.
+        still = (np.ptp(self.values, axis=1) == 0).any(axis=1) & (self.values.shape[1] > 1)
+        if still.any():
+            found.append(f"{still.sum()} of {self.chains} chains never moved.")
         worst = int(np.nanargmax(self.rhat)) if np.isfinite(self.rhat).any() else -1
         if worst >= 0 and not self.rhat[worst] <= LARGEST_RHAT:
             found.append(
                 f"The chains disagree: R-hat is {self.rhat[worst]:.3f} for {self.names[worst]}. Draw more, "
                 "or look for several modes."
             )
-        if self.elbo is None and (least := np.nanmin(self.ess)) < LEAST_ESS * self.chains:
+        ess = np.where(np.isfinite(self.ess), self.ess, 0.0)
+        if self.elbo is None and (least := ess.min()) < LEAST_ESS * self.chains:
             found.append(
-                f"{self.names[int(np.nanargmin(self.ess))]} has {least:.0f} effective draws: fewer than "
+                f"{self.names[int(ess.argmin())]} has {least:.0f} effective draws: fewer than "
                 f"{LEAST_ESS} for each chain."
             )
         if count := int(self.divergent.sum()):

@@ -25,10 +25,10 @@ def coverage(found: Coverage) -> Figure:
     rows = -(-count // COLUMNS)
     figure = Figure(figsize=(10, 0.8 + 2.1 * rows), layout="constrained")
     axes = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
-    low, high = binom.ppf([0.005, 0.995], len(found.ranks), 1 / found.bins)
+    low, high = binom.ppf([[0.005], [0.995]], len(found.ranks), found.shares)
     for axis, name, bars in zip(axes, found.names, found.counts.T, strict=False):
         bare(axis)
-        axis.axhspan(low, high, color="0.9")
+        axis.bar(np.arange(found.bins), high - low, 1.0, low, color="0.9")
         axis.bar(np.arange(found.bins), bars, width=0.9, color=COLOURS[0], alpha=0.8)
         axis.set_title(name, fontsize=9, loc="left")
         axis.set_xticks([0, found.bins - 1], ["lowest", "highest"], fontsize=8)

@@ -8,6 +8,7 @@ import warnings
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
@@ -179,6 +180,14 @@ def test_tables():
         figure.canvas.draw()
 
 
+def test_a_few_draws_can_be_printed():
+    few = dataclasses.replace(drawn(), **{
+        name: getattr(drawn(), name)[:1, :3]
+        for name in ("u", "values", "log_density", "divergent", "acceptance", "steps", "finite")
+    })  # fmt: skip
+    assert "has 0 effective draws" in str(few)
+
+
 def test_what_speaks_against_draws():
     """Chains that disagree, diverge and reach paths that are not finite: each is said."""
     good = drawn()
@@ -192,6 +201,18 @@ def test_what_speaks_against_draws():
     assert "3 of 4,000 draws have a path that is not finite" in said
     assert "effective draws" in said and said in bad.sentence()
     assert len(bad) == 4000  # all are kept
+
+
+@pytest.mark.parametrize("chains", [1, 4])
+def test_chains_that_never_move_are_not_fine(chains):
+    """R-hat and the effective draws of constants are 0 / 0, which is no reason to be silent."""
+    good = drawn()
+    still = dataclasses.replace(good, **{
+        name: np.broadcast_to(getattr(good, name)[:chains, :1], (chains, *getattr(good, name).shape[1:]))
+        for name in ("u", "values")
+    })  # fmt: skip
+    assert f"{chains} of {chains} chains never moved" in still.sentence()
+    assert "Nothing speaks against" not in still.sentence()
 
 
 # A model within bounds --------------------------------------------------------------------------------
@@ -266,6 +287,38 @@ def test_posteriors_that_are_too_narrow_are_found_out():
     assert found.p_values.max() < 1e-6
     assert "not uniform" in found.sentence()
     assert (found.held(0.9) < 0.75).all()
+
+
+@pytest.mark.parametrize("draws", [96, 100, 49])
+def test_any_number_of_draws_can_be_tested(draws):
+    """97 and 101 ranks have no divisor: bins of unequal size, with what is expected in each."""
+    rng = np.random.default_rng(1)
+    truth = rng.normal(size=(500, 1, 3))
+    for spread, fine in ((1.0, True), (0.7, False)):
+        ranks = (spread * rng.normal(size=(500, draws, 3)) < truth).sum(axis=1)
+        found = Coverage(linear2d(), draws, truth[:, 0], ranks, np.zeros(500, int))
+        assert found.bins == 20 and found.counts.sum(axis=0).tolist() == [500] * 3
+        assert found.shares.sum() == pytest.approx(1)
+        assert (found.p_values > 0.001).all() == fine
+        assert ("not uniform" not in found.sentence()) == fine
+        found.plot().canvas.draw()
+
+
+def test_truths_without_a_finite_path_are_counted_and_left_out():
+    """A logarithm of the level: a seventh of the prior's draws are negative, and make no data."""
+    model = Model(
+        "LOG", Params, Scenario, State, lambda p, s: State.filled(0.0),
+        lambda prior, p, s: State(y=jnp.log(p.level)), periods=5,
+    )  # fmt: skip
+    problem = Problem(
+        model, {"y": np.zeros(5)}, free=["level"], sigma=0.5, priors={"level": Normal(1.0, 1.0)},
+        start={"level": 1.0},
+    )  # fmt: skip
+    found = simulation_based_calibration(problem, replicates=60, draws=19, thin=1, warmup=30)
+    count = len(found.failed)
+    assert 0 < count < 25 and len(found.ranks) + count == len(found.truths) + count == 60
+    assert (found.truths > 0).all() and (np.asarray(found.failed) <= 0).all()
+    assert f"{count} more truths lead to no finite path" in found.sentence()
 
 
 # Bad input --------------------------------------------------------------------------------------------

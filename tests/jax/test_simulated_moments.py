@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from macrostat_jax import Model, Record, Scalar, index, models, noise, param, run_keys, simulate
-from macrostat_jax.estimation import Moments, Problem, simulated_moments
+from macrostat_jax.estimation import Moments, Normal, Problem, simulated_moments
 
 
 class Params(Record):
@@ -41,6 +41,17 @@ AR = Model(
 NAMES = ("mean", "variance", "lag 1", "lag 2", "lag 3")
 FREE = ("rho", "sigma", "mean")
 TRUTH: dict[str, Any] = {"rho": 0.7, "sigma": 0.5, "mean": 1.0}
+
+
+class Factors(Record):
+    a: Scalar = param(1.0)
+    b: Scalar = param(1.5)
+
+
+PRODUCT = Model(
+    "PRODUCT", Factors, Scenario, State, lambda p, s: State(x=p.a),
+    lambda prior, p, s, n: State(x=p.a * p.b + n.e), Noise=Noise, periods=50,
+)  # fmt: skip
 
 
 def five(path: Any) -> Any:
@@ -179,6 +190,30 @@ def test_bad_input():
     )
     with pytest.raises(TypeError, match="simulated moments are for random models"):
         simulated_moments(sim)
+
+
+def test_what_the_moments_do_not_see_has_an_infinite_error():
+    """Two moments, of two parameters that only act as a product."""
+    one = Problem(
+        PRODUCT, moments=Moments(lambda path: jnp.stack([path.x.mean(), (path.x**2).mean()]), [2.0, 5.0]),
+        free=["a", "b"], key=jax.random.key(0),
+    )  # fmt: skip
+    found = simulated_moments(one, runs=50)
+    assert np.isinf(list(found.standard_errors.values())).all()
+    assert "Not identified: " in found.sentence()
+
+
+def test_given_noise_says_how_long_a_run_is():
+    given = AR.noise(jax.random.key(3), periods=40)
+    one = Problem(AR, moments=Moments(five, sample_of_runs(99, 3)[0]), free=FREE, noise=given)
+    assert one.calendar.periods == 40
+
+
+def test_priors_are_not_passed_over_in_silence():
+    target = sample_of_runs(99, 3)[0]
+    one = problem(target, priors={FREE[0]: Normal(0.5, 0.5)})
+    with pytest.raises(ValueError, match=f"knows no priors; the problem has some, of {FREE[0]}"):
+        simulated_moments(one)
 
 
 def test_discrete_choices_have_no_slope():
