@@ -61,6 +61,15 @@ def test_a_search_that_fails_has_the_status_1(capsys, data):
     assert status == 1 and "Stuck" in out
 
 
+def test_a_file_that_cannot_be_written_does_not_cost_the_result(capsys, data, tmp_path):
+    status, out, error = run(
+        capsys, "GL06SIM", data, *OBSERVE, "--free", "TaxRate", "--profile", "TaxRate",
+        "--out", tmp_path / "estimates.xlsx",
+    )  # fmt: skip
+    assert status == 2 and "Cannot write 'estimates.xlsx'" in error
+    assert "Converged" in out and "95% interval" in out
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -72,6 +81,14 @@ def test_a_search_that_fails_has_the_status_1(capsys, data):
         ([*OBSERVE, "--free", "tax_rate=0.1"], "NAME=LOW:HIGH"),
         ([*OBSERVE, *FREE, "--prior", "tax_rate=cauchy:1"], "no 'cauchy'. There are: normal"),
         ([*OBSERVE, *FREE, "--prior", "tax_rate=normal:1"], "normal takes the numbers mu, sigma"),
+        ([*OBSERVE, *FREE, "--prior", "tax_rate=normal:a:b"], "normal takes the numbers mu, sigma"),
+        ([*OBSERVE, *FREE, "--profile", "wages"], "'wages' is not in"),
+        (
+            [*OBSERVE, *FREE, "--profile", "propensity_to_consume_savings"],
+            "is not free. Free are: tax",
+        ),
+        ([*OBSERVE, *OBSERVE, *FREE], "--observe names 'national_income' twice"),
+        ([*OBSERVE, *FREE, "--start", "tax_rate=0.1", "--start", "tax_rate=0.2"], "--start names"),
         ([*OBSERVE, *FREE, "--start", "tax_rate=low"], "--start takes NAME=VALUE"),
         ([*OBSERVE, *FREE, "--method", "simplex"], "Unknown method 'simplex'"),
         ([*OBSERVE, *FREE, "--steps", "10"], "30 of 40 observations"),

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 KINDS = (
-    "normal",
-    "halfnormal",
-    "lognormal",
-    "beta",
-    "gamma",
-    "inversegamma",
-    "exponential",
-    "uniform",
-)
+    "Normal", "HalfNormal", "LogNormal", "Beta", "Gamma", "InverseGamma", "Exponential", "Uniform",
+)  # fmt: skip
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -57,7 +50,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prior",
         metavar="NAME=KIND:NUMBER:...",
-        help=f"a prior, as in tax_rate=normal:0.2:0.05; kinds: {', '.join(KINDS)}",
+        help=f"a prior, as in tax_rate=normal:0.2:0.05; kinds: {', '.join(KINDS).lower()}",
         **repeat,
     )
     parser.add_argument(
@@ -89,20 +82,33 @@ def run(arguments: Any) -> int:
 
     model, inputs = _chosen(arguments)
     problem = _problem(arguments, model, inputs)
+    profiled = [_label(problem, name) for name in arguments.profile]
     with _progress(f"fitting {model.name}"):
         found = fit(problem, arguments.method, starts=arguments.starts)
-        profiles = [found.profile(name) for name in arguments.profile]
+        profiles = [found.profile(name) for name in profiled]
+    if arguments.json:
+        print(_json(found, profiles), flush=True)
+    else:
+        print(found)
+        print("".join(f"\n{one}" for one in profiles), end="\n" if profiles else "", flush=True)
+    # After the result is out: a file that cannot be written does not cost it.
     if arguments.out:
         save(found.table().reset_index(), Path(arguments.out))
     if arguments.plot:
         _picture(found.plot(), Path(arguments.plot))
-    if arguments.json:
-        print(_json(found, profiles))
-    else:
-        print(found)
-        print("".join(f"\n{one}" for one in profiles), end="\n" if profiles else "")
+    if not arguments.json:
         _say_saved(arguments.out, arguments.plot)
     return 0 if found.success else 1
+
+
+def _label(problem: Any, name: str) -> str:
+    """A free parameter by any of its names."""
+    from ..estimation._free import place
+
+    found = place(problem.model, name).label
+    if found not in problem.names:
+        raise ValueError(f"--profile {name!r} is not free. Free are: {', '.join(problem.names)}.")
+    return found
 
 
 def _json(found: Any, profiles: Sequence[Any]) -> str:
@@ -122,16 +128,18 @@ def _problem(arguments: Any, model: Any, inputs: dict[str, Any]) -> Any:
             f"--free says which parameters to fit (repeat for several). {model.name} has "
             f"{', '.join(model.Params.fields)}."
         )
-    exogenous = dict(_pair("--exogenous", "SERIES=COLUMN", text) for text in arguments.exogenous)
+    exogenous = _once(
+        "--exogenous", [_pair("--exogenous", "SERIES=COLUMN", text) for text in arguments.exogenous]
+    )
     if exogenous and arguments.scenario:
         raise ValueError("Give --scenario, or --exogenous, not both.")
     more: dict[str, Any] = inputs | ({"scenario": exogenous} if exogenous else {})
     return Problem(
         model,
         arguments.data,
-        dict(map(_observed, arguments.observe)) or None,
-        dict(map(_free, arguments.free)),
-        priors=dict(map(_prior, arguments.prior)),
+        _once("--observe", map(_observed, arguments.observe)) or None,
+        _once("--free", map(_free, arguments.free)),
+        priors=_once("--prior", map(_prior, arguments.prior)),
         initial=_numbers("--initial", arguments.initial) or None,
         start=_numbers("--start", arguments.start),
         sigma=arguments.sigma,
@@ -142,6 +150,15 @@ def _problem(arguments: Any, model: Any, inputs: dict[str, Any]) -> Any:
     )
 
 
+def _once(option: str, pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"{option} names {name!r} twice.")
+        found[name] = value
+    return found
+
+
 def _pair(option: str, form: str, text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not (equals and name.strip() and value.strip()):
@@ -150,14 +167,14 @@ def _pair(option: str, form: str, text: str) -> tuple[str, str]:
 
 
 def _numbers(option: str, texts: Sequence[str]) -> dict[str, float]:
-    found = {}
+    pairs = []
     for text in texts:
         name, value = _pair(option, "NAME=VALUE", text)
         try:
-            found[name] = float(value)
+            pairs.append((name, float(value)))
         except ValueError:
             raise ValueError(f"{option} takes NAME=VALUE with a number, not {text!r}.") from None
-    return found
+    return _once(option, pairs)
 
 
 def _observed(text: str) -> tuple[str, Any]:
@@ -186,23 +203,20 @@ def _free(text: str) -> tuple[str, Any]:
 
 
 def _prior(text: str) -> tuple[str, Any]:
+    import inspect
+
     from .. import estimation
 
     name, value = _pair("--prior", "NAME=KIND:NUMBER:...", text)
-    kind, *numbers = value.split(":")
-    priors = {
-        one.__name__.lower(): one
-        for one in (
-            estimation.Normal, estimation.HalfNormal, estimation.LogNormal, estimation.Beta,
-            estimation.Gamma, estimation.InverseGamma, estimation.Exponential, estimation.Uniform,
-        )
-    }  # fmt: skip
+    kind, *texts = value.split(":")
+    priors = {one.lower(): getattr(estimation, one) for one in KINDS}
     if kind.lower() not in priors:
         raise ValueError(f"--prior {text!r}: there is no {kind!r}. There are: {', '.join(priors)}.")
+    prior = priors[kind.lower()]
     try:
-        return name, priors[kind.lower()](*map(float, numbers))
-    except TypeError as error:
-        import inspect
-
-        wanted = ", ".join(inspect.signature(priors[kind.lower()]).parameters)
-        raise ValueError(f"--prior {text!r}: {kind} takes the numbers {wanted}.") from error
+        numbers = [float(one) for one in texts]
+        inspect.signature(prior).bind(*numbers)
+    except (ValueError, TypeError):
+        wanted = ", ".join(inspect.signature(prior).parameters)
+        raise ValueError(f"--prior {text!r}: {kind} takes the numbers {wanted}.") from None
+    return name, prior(*numbers)

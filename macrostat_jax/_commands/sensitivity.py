@@ -69,15 +69,17 @@ def run(arguments: Any) -> int:
     of = tuple(arguments.of or main_variables(model.State)[:FEW])
     with _progress(f"sensitivity of {model.name}"):
         found, note = _found(arguments, model, of, inputs)
+    if arguments.json:
+        print(json.dumps({"model": model.name, **found.to_dict()}, indent=2), flush=True)
+    else:
+        print(found)
+        print("\n".join(["", *note]) if note else "", end="\n" if note else "", flush=True)
+    # After the result is out: a file that cannot be written does not cost it.
     if arguments.out:
         save(found.to_pandas().reset_index(), Path(arguments.out))
     if arguments.plot:
         _picture(found.plot(), Path(arguments.plot))
-    if arguments.json:
-        print(json.dumps({"model": model.name, **found.to_dict()}, indent=2))
-    else:
-        print(found)
-        print("\n".join(["", *note]) if note else "", end="\n" if note else "")
+    if not arguments.json:
         _say_saved(arguments.out, arguments.plot)
     return 0
 

@@ -134,16 +134,11 @@ def morris(
     """Elementary effects of all outputs at once, from n trajectories of d + 1 runs.
 
     Args:
-        what: a model; or a function of a batch of points (runs, d) to an array, or a pytree of arrays,
-            with the runs first.
+        what, bounds, of, options: as for `sobol`.
         n: how many trajectories, at least 2; 10 to 100 is usual.
-        bounds: parameter -> (low, high), as for `sample.sobol`; `around(model, 0.1)` makes some.
-        of: of a model: a variable, several, None for all, or a function of the path as for `sweep`.
         levels: of the grid: an even number.
         nonfinite: what to do where runs are not finite: "raise", or "drop" the trajectories they are in.
         log, seed: as for `sample.sobol`. With `log`, the range is one of logarithms.
-        options: of a model: as for `sample.sweep` (scenario, periods, key, chunk, progress, ...), and
-            `params`, those that are not sampled.
 
     Raises:
         ValueError: runs that are not finite; and as `trajectories` and `sample.sweep`.

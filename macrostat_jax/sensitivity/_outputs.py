@@ -25,10 +25,12 @@ class Outputs:
     Attributes:
         shapes: label -> the shape of that output in one run.
         matrix: (n, m), all numbers of a run in a row, in the order of the labels; float64.
+        rounding: of each column, relative to its size, (m,): that of the numbers as they were computed.
     """
 
     shapes: dict[str, tuple[int, ...]]
     matrix: np.ndarray
+    rounding: np.ndarray
 
     @property
     def columns(self) -> list[str]:
@@ -65,7 +67,7 @@ def of_runs(values: Any, n: int, axis: int = 0) -> Outputs:
         ValueError: an array without that many runs. TypeError: one that holds no real numbers.
     """
     shapes: dict[str, tuple[int, ...]] = {}
-    columns = []
+    columns, rounding = [], []
     for label, leaf in _leaves(values):
         array = np.asarray(leaf)
         if array.ndim <= axis or array.shape[axis] != n:
@@ -77,12 +79,14 @@ def of_runs(values: Any, n: int, axis: int = 0) -> Outputs:
             array
         ):
             raise TypeError(f"The output {label!r} must be real numbers, not {array.dtype}.")
+        kind = array.dtype if np.issubdtype(array.dtype, np.floating) else np.dtype(np.float64)
         array = np.moveaxis(array, axis, 0).astype(np.float64)
         shapes[label] = array.shape[1:]
         columns.append(array.reshape(n, -1))
+        rounding.append(np.full(columns[-1].shape[1], float(np.finfo(kind).eps)))
     if not columns or not sum(column.shape[1] for column in columns):
         raise ValueError("There is no output.")
-    return Outputs(shapes, np.concatenate(columns, axis=1))
+    return Outputs(shapes, np.concatenate(columns, axis=1), np.concatenate(rounding))
 
 
 def _leaves(values: Any) -> list[tuple[str, Any]]:

@@ -271,8 +271,9 @@ def _indices(
     runs = runs if good.all() else runs[good]
     weights = _variance.resampled(len(runs), resamples, origin["seed"])
     found, whole = _variance.estimate(
-        runs, weights, outputs.owner, len(design.names), origin["second_order"], estimator
-    )
+        runs, weights, outputs.owner, len(design.names), origin["second_order"], estimator,
+        outputs.rounding,
+    )  # fmt: skip
     more: dict[str, Any] = {
         "groups": len(runs),
         "runs": len(runs) * per,

@@ -10,8 +10,9 @@ import numpy as np
 
 BLOCK = 1 << 22
 """How many numbers of the outputs are worked on at a time."""
-ROUNDING = 64 * float(np.finfo(np.float64).eps)
-"""An output that varies by less than this share of its size does not vary: that is rounding."""
+DOUBLE = float(np.finfo(np.float64).eps)
+ROUNDINGS = 64
+"""An output that varies by less than this many times the rounding of its size does not vary."""
 
 
 class Estimates(NamedTuple):
@@ -34,14 +35,17 @@ def estimate(
     d: int,
     second_order: bool,
     estimator: str,
+    rounding: np.ndarray | float = DOUBLE,
 ) -> tuple[Estimates, Estimates]:
     """The indices of every column of `runs` (groups, runs of a group, k), and of all columns of one owner.
 
     Args:
         weights: from `resampled`.
         owner: for each column, the number of the output that it is an element of.
+        rounding: of each column (k,), or of all, relative to its size.
     """
     columns, labels = runs.shape[2], int(owner.max()) + 1
+    rounding = np.broadcast_to(rounding, columns)
     rows = 2 * d + (d * d if second_order else 0)
     mean, variance = np.empty(columns), np.empty(columns)
     found, errors = np.empty((2, rows, columns))
@@ -55,7 +59,7 @@ def estimate(
         centre = block.mean(axis=(0, 1))
         # Of what is far from zero, products lose digits, and so does the estimate of the first order.
         parts = _parts(weights, block - centre, d, second_order, estimator)
-        varies = np.sqrt(parts[0, 0]) > ROUNDING * size / scale
+        varies = np.sqrt(parts[0, 0]) > ROUNDINGS * rounding[part] * size / scale
         found[:, part], errors[:, part] = _shares(parts, varies)
         mean[part] = centre * scale
         with np.errstate(over="ignore"):  # infinite is then what it is

@@ -76,6 +76,18 @@ def _swapped(a, b):
     return [np.where(np.arange(a.shape[1]) == i, b, a) for i in range(a.shape[1])]
 
 
+def test_what_only_rounds_in_single_precision_does_not_vary():
+    """1 + x - x in float32 differs from 1 in the last digit, which depends on x."""
+
+    def rounded(x: np.ndarray) -> dict[str, np.ndarray]:
+        narrow = x.astype(np.float32)
+        return {"one": np.float32(1) + narrow[:, 0] - narrow[:, 0], "sum": narrow.sum(axis=1)}
+
+    found = se.sobol(rounded, 256, BOX)
+    assert np.isnan(found.total["one"]).all() and "it does not vary" in str(found)
+    np.testing.assert_allclose(found.total["sum"], 1 / 3, atol=0.05)
+
+
 def test_same_runs_same_indices_as_salib():
     analyze = pytest.importorskip("SALib.analyze.sobol").analyze
     design = se.saltelli(None, 256, BOX, second_order=True)
