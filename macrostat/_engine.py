@@ -1,9 +1,9 @@
 """Runs library models for the torch API: one compiled JAX program per model and horizon.
 
 The program maps all parameters, packed in one vector, and all scenario series, as the columns of one
-matrix, to all variables as the columns of another: few tensors cross the bridge, whatever the model.
-That of a random model takes its random inputs as one tensor more. It computes in float64; results are
-cast to the dtype that the caller asks for.
+matrix, to the paths of all variables: the small ones in one vector, each that is of many agents in one of
+its own. So few tensors cross the bridge, whatever the model. That of a random model takes its random
+inputs as one tensor more. It computes in float64; results are cast to the dtype that the caller asks for.
 
 Rows follow the torch API's convention of time: the initial state fills rows 0 to
 `timesteps_initialization`, and scenario row t lands on row t + 1.
@@ -42,6 +42,7 @@ from ._packing import element_index as element_index
 from ._packing import pack_params as pack_params
 from ._packing import pack_series as pack_series
 from ._packing import pack_values as pack_values
+from ._packing import parts as parts
 from ._packing import scalar_names as scalar_names
 from ._packing import scalar_values as scalar_values
 from ._packing import series_roles
@@ -49,6 +50,7 @@ from ._packing import setup_for as setup_for
 from ._packing import slots as slots
 from ._packing import tensor_name as tensor_name
 from ._packing import unpack as unpack
+from ._packing import unpack_rows as unpack_rows
 from ._random import initial_draws, key_and_noise, period_draws
 from ._random import is_random as is_random
 from ._random import random_inputs as random_inputs
@@ -108,44 +110,60 @@ def is_compiled(model: Any) -> bool:
 class Program:
     """The compiled forms of one setup. Tensors in and out are float64 and carry no torch graph, except
     those of `torch` and `steady`, which are differentiable torch functions.
+
+    Paths are vectors, as `parts` has them. The derivatives are those of some of them, `touched`, by their
+    numbers: a loss of the aggregates of a million agents has none by the agents' paths.
     """
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
         # Traced once for all programs: the compiled transformations start from its equations.
-        rows = jax.jit(functools.partial(simulated_rows, setup), inline=True)
-        self.torch: Callable[..., torch.Tensor] = torch_function(rows, name=setup.definition.name)
+        paths = jax.jit(functools.partial(simulated_paths, setup), inline=True)
+        self.torch: Callable[..., list[torch.Tensor]] = torch_function(
+            paths, name=setup.definition.name
+        )
         self.steady: Callable[..., torch.Tensor] = torch_function(
             functools.partial(steady_rows, setup), name=f"{setup.definition.name}_steady_state"
         )
 
-        def tangents(vector: Any, matrix: Any, directions: Any, *random: Any) -> Any:
+        def chosen(touched: tuple[int, ...], vector: Any, matrix: Any, *random: Any) -> Any:
+            found = paths(vector, matrix, *random)
+            return [found[i] for i in touched], found
+
+        def tangents(touched: Any, vector: Any, matrix: Any, directions: Any, *random: Any) -> Any:
             def push(direction: Any) -> Any:
-                return jax.jvp(lambda v: rows(v, matrix, *random), (vector,), (direction,))
+                def run(vector: Any) -> Any:
+                    return chosen(touched, vector, matrix, *random)
 
-            return jax.vmap(push, out_axes=(None, 0))(directions)
+                return jax.jvp(run, (vector,), (direction,), has_aux=True)[1:]
 
-        def pullback(vector: Any, matrix: Any, weights: Any, *random: Any) -> Any:
-            _, pull = jax.vjp(lambda v: rows(v, matrix, *random), vector)
-            if len(weights) == 1:  # a scalar loss: batching would only take time to trace
-                return pull(weights[0])[0][None]
+            slopes, found = jax.vmap(push, out_axes=(0, None))(directions)
+            return found, slopes
+
+        def pullback(touched: Any, vector: Any, matrix: Any, weights: Any, *random: Any) -> Any:
+            _, pull = jax.vjp(lambda v: chosen(touched, v, matrix, *random)[0], vector)
+            if len(weights[0]) == 1:  # a scalar loss: batching would only take time to trace
+                return pull([w[0] for w in weights])[0][None]
             return jax.vmap(lambda w: pull(w)[0])(weights)
 
         random = (None,) * is_random(setup.definition)
+        rows = functools.partial(simulated_rows, setup)
         batch = jax.vmap(rows, in_axes=(0, None, *random), out_axes=1)
         jit = functools.partial(jax.jit, compiler_options=_compile.options())
         self._compiled = {
-            "values": jit(rows),
+            "values": jit(paths),
             "batch": jit(batch),
-            "tangents": jit(tangents),
-            "pullback": jit(pullback),
+            "tangents": jit(tangents, static_argnums=0),
+            "pullback": jit(pullback, static_argnums=0),
         }
         self._known: set[Any] = set()
 
-    def _call(self, kind: str, *tensors: torch.Tensor) -> Any:
-        signature = (_compile.generation, kind, *(tensor.shape for tensor in tensors))
+    def _call(self, kind: str, *given: Any) -> Any:
+        """Calls a compiled form with tensors, and what is static of it."""
+        shapes = (leaf.shape if hasattr(leaf, "shape") else leaf for leaf in jax.tree.leaves(given))
+        signature = (_compile.generation, kind, *shapes)
         with jax.enable_x64(True):
-            arrays = [to_jax(tensor) for tensor in tensors]
+            arrays = jax.tree.map(lambda x: to_jax(x) if isinstance(x, torch.Tensor) else x, given)
             with disk_cache() if signature not in self._known else contextlib.nullcontext():
                 result = jax.block_until_ready(self._compiled[kind](*arrays))
             self._known.add(signature)
@@ -155,8 +173,8 @@ class Program:
 
     def values(
         self, vector: torch.Tensor, matrix: torch.Tensor, *random: torch.Tensor
-    ) -> torch.Tensor:
-        """Parameters (P,), series (timesteps, K) -> variables (timesteps + 1, N)."""
+    ) -> list[torch.Tensor]:
+        """Parameters (P,), series (timesteps, K) -> the paths of the variables."""
         return self._call("values", vector, matrix, *random)
 
     def batch(
@@ -168,26 +186,27 @@ class Program:
 
     def tangents(
         self,
+        touched: tuple[int, ...],
         vector: torch.Tensor,
         matrix: torch.Tensor,
         directions: torch.Tensor,
         *random: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Forward mode: variables, and their derivatives (R, timesteps + 1, N) along R directions (R, P)."""
-        values, tangents = self._call("tangents", vector, matrix, directions, *random)
-        return values, tangents
+    ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """Forward mode: all paths, and the derivatives (R, size) of some along R directions (R, P)."""
+        return self._call("tangents", touched, vector, matrix, directions, *random)
 
     def pullback(
         self,
+        touched: tuple[int, ...],
         vector: torch.Tensor,
         matrix: torch.Tensor,
-        weights: torch.Tensor,
+        weights: list[torch.Tensor],
         *random: torch.Tensor,
     ) -> torch.Tensor:
-        """Reverse mode: R weighted sums of the variables, weights (R, timesteps + 1, N) -> (R, P)."""
-        count = len(weights)
-        padded = weights if count == 1 else _padded(weights)
-        return self._call("pullback", vector, matrix, padded, *random)[:count]
+        """Reverse mode: R weighted sums of some paths, weights (R, size) for each of these -> (R, P)."""
+        count = len(weights[0])
+        padded = weights if count == 1 else [_padded(one) for one in weights]
+        return self._call("pullback", touched, vector, matrix, padded, *random)[:count]
 
 
 def _padded(rows: torch.Tensor) -> torch.Tensor:
@@ -255,6 +274,20 @@ def simulated_rows(setup: Setup, vector: Any, matrix: Any, *random: Any) -> jax.
     return jnp.concatenate([repeated, _flat(path, (plan.periods,))])
 
 
+def simulated_paths(setup: Setup, vector: Any, matrix: Any, *random: Any) -> list[jax.Array]:
+    """JAX: parameters (P,) and series (timesteps, K) -> the paths of the variables, as `parts` has them."""
+    inputs, plan = _inputs(setup, vector, matrix, *random)
+    path = trajectory(plan, inputs)
+
+    def whole(key: str) -> list[jax.Array]:
+        first = getattr(inputs.initial, key)
+        repeated = jnp.broadcast_to(first, (setup.initialization + 1, *first.shape))
+        return [x.reshape(-1).astype(vector.dtype) for x in (repeated, getattr(path, key))]
+
+    groups = parts(setup.definition.State)
+    return [jnp.concatenate([x for key in keys for x in whole(key)]) for keys in groups]
+
+
 def steady_rows(setup: Setup, vector: Any, matrix: Any) -> jax.Array:
     """JAX: the steady state of every period's scenario and parameters, (timesteps, N)."""
     inputs, plan = _inputs(setup, vector, matrix)
@@ -284,7 +317,8 @@ def _behavior_inputs(behavior: Any) -> tuple[Setup, torch.Tensor, torch.Tensor]:
 def behavior_random(behavior: Any, definition: Model) -> tuple[torch.Tensor, ...]:
     """The random inputs of a behavior's run: those of its `noise`, or of its seed."""
     found = random_inputs(definition, behavior.hyper, behavior.noise)
-    return tuple(tensor.to(torch.device(behavior.hyper["device"])) for tensor in found)
+    device = next((p.device for p in behavior.params.values()), "cpu")  # where `to` has put it
+    return tuple(tensor.to(device) for tensor in found)
 
 
 def _is_transformed(tensor: torch.Tensor) -> bool:
@@ -304,33 +338,34 @@ def forward(behavior: Any) -> dict[str, torch.Tensor]:
     given = (vector, matrix, *random)
     plain = not torch.is_grad_enabled() and not any(map(_is_transformed, given))
     compiled = program(setup).values if plain else program(setup).torch
-    rows = compiled(*given)
-    if setup.definition.solved and not _is_transformed(rows):
-        _warn_unsolved(setup, rows.detach())
-    return unpack(setup.definition, rows, output_dtype(behavior.hyper))
+    behavior.variables.forget()  # as in eager torch: the last run's memory is there for this one
+    paths = compiled(*given)
+    if setup.definition.solved and not any(map(_is_transformed, paths)):
+        _warn_unsolved(setup, [path.detach() for path in paths])
+    return unpack(setup.definition, paths, output_dtype(behavior.hyper))
 
 
-def rows_of(behavior: Any, changed: Callable[[Model], Model]) -> torch.Tensor:
+def paths_of(behavior: Any, changed: Callable[[Model], Model]) -> dict[str, torch.Tensor]:
     """A run of a library behavior's declaration, changed by a function, from the same parameters, series
-    and random inputs: its variables as packed columns, float64 (timesteps + 1, N), without a graph.
+    and random inputs: name -> (timesteps + 1, n), float64, without a graph.
     """
     setup, vector, matrix = _behavior_inputs(behavior)
     random = behavior_random(behavior, setup.definition)
     setup = setup._replace(definition=changed(setup.definition))
     given = [tensor.detach() for tensor in (vector, matrix, *random)]
-    return program(setup).values(*given)
+    return unpack(setup.definition, program(setup).values(*given), torch.float64)
 
 
-def _warn_unsolved(setup: Setup, rows: torch.Tensor) -> None:
+def _warn_unsolved(setup: Setup, paths: list[torch.Tensor]) -> None:
     """Says from where on a run is NaN because the equations of a period have no solution."""
     definition = setup.definition
-    places = slots(definition.State)
-    paths = []
+    values = unpack(definition, paths, torch.float64)
+    found = []
     for name in definition.solved:
-        place = places[definition.State.key_of(name)]
-        values = rows[setup.initialization + 1 :, place.start : place.stop].cpu().numpy()
-        paths.append(values.reshape(-1, *place.field.shape))
-    failed = unsolved(definition, paths)
+        field = definition.State.fields[definition.State.key_of(name)]
+        path = values[field.name][setup.initialization + 1 :].cpu().numpy()
+        found.append(path.reshape(-1, *field.shape))
+    failed = unsolved(definition, found)
     if failed is not None:
         warnings.warn(
             f"{definition.name}: the simultaneous equations of period "
@@ -366,7 +401,7 @@ def steady_state(behavior: Any) -> dict[str, torch.Tensor]:
             RuntimeWarning,
             stacklevel=2,
         )
-    return unpack(setup.definition, rows, output_dtype(behavior.hyper))
+    return unpack_rows(setup.definition, rows, output_dtype(behavior.hyper))
 
 
 @functools.lru_cache(maxsize=256)

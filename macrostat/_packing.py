@@ -1,19 +1,23 @@
 """How the parameters, series and variables of a library model travel: packed, with their names.
 
 Few tensors cross to JAX, whatever the model: all parameters in one vector, all scenario series as the
-columns of one matrix, all variables as the columns of another.
+columns of one matrix, the paths of all small variables in one vector. Those of many agents have tensors of
+their own: nothing is gained by packing them, and what a loss does not touch need not be pulled back.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 
 from macrostat_jax import Field, Model
+
+WIDE = 128
+"""The number of elements from which on a variable's path is a tensor of its own."""
 
 
 class Setup(NamedTuple):
@@ -123,11 +127,14 @@ def pack_values(definition: Model, parameters: Any) -> torch.Tensor:
     for field in definition.Params.fields.values():
         if field.name in parameters.data:
             values += (
-                torch.as_tensor(parameters.data[field.name]["value"]).double().reshape(-1).tolist()
+                torch.as_tensor(parameters.data[field.name]["value"], device="cpu")
+                .double()
+                .reshape(-1)
+                .tolist()
             )
         else:
             values += [scalars[name] for name in scalar_names(field)]
-    return torch.tensor(values, dtype=torch.float64)
+    return torch.tensor(values, dtype=torch.float64, device="cpu")
 
 
 def pack_params(
@@ -156,12 +163,40 @@ def pack_params(
 def pack_series(setup: Setup, series: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """The scenario series as the columns of one float64 matrix (timesteps, K), differentiable."""
     if not setup.series:
-        return torch.zeros(setup.timesteps, 0, dtype=torch.float64)
+        return torch.zeros(setup.timesteps, 0, dtype=torch.float64, device="cpu")
     columns = [series[name].reshape(setup.timesteps, width) for name, width in setup.series]
     return torch.cat(columns, dim=1).double()
 
 
-def unpack(definition: Model, rows: torch.Tensor, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+@functools.lru_cache(maxsize=256)
+def parts(record: Any) -> tuple[tuple[str, ...], ...]:
+    """The keys of a record by the vectors that their paths travel in: all small fields together, and each
+    of `WIDE` elements or more by itself. In each the paths lie one after the other, each row by row.
+    """
+    sizes = {key: math.prod(field.shape) for key, field in record.fields.items()}
+    small = tuple(key for key, size in sizes.items() if size < WIDE)
+    return ((small,) if small else ()) + tuple((k,) for k, size in sizes.items() if size >= WIDE)
+
+
+def unpack(
+    definition: Model, paths: Sequence[torch.Tensor], dtype: torch.dtype
+) -> dict[str, torch.Tensor]:
+    """The vectors of `parts` as public name -> (T, 1), (T, n) or (T, n, m), in `dtype`."""
+    fields = definition.State.fields
+    found = {}
+    for keys, path in zip(parts(definition.State), paths, strict=True):
+        sizes = [math.prod(fields[key].shape) for key in keys]
+        rows, at = path.numel() // sum(sizes), 0
+        path = path.to(dtype)
+        for key, size in zip(keys, sizes, strict=True):
+            found[key] = path[at : at + rows * size].view(rows, *(fields[key].shape or (1,)))
+            at += rows * size
+    return {field.name: found[key] for key, field in fields.items()}
+
+
+def unpack_rows(
+    definition: Model, rows: torch.Tensor, dtype: torch.dtype
+) -> dict[str, torch.Tensor]:
     """Columns of (T, N) as public name -> (T, 1), (T, n) or (T, n, m), in `dtype`."""
     rows = rows.to(dtype)
     outputs = {}

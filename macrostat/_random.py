@@ -4,8 +4,8 @@ A program of a random model takes one tensor more than that of another: the draw
 as columns (rows, M), or the seed, from which JAX draws inside of the run what
 `macrostat_jax.simulate(model, key=jax.random.key(seed))` draws in float64. A model that the published
 package has too draws with torch, in the order of that package, so that a seed gives the path it gives
-there: the module of such a model that `EXTENSIONS` lists has a function `noise(hyper)`, which returns
-field -> tensor (periods, *shape).
+there: the module of such a model that `EXTENSIONS` lists has a function `noise(hyper)`, which returns its
+draws in float64, packed.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from macrostat_jax import Model
 
 from ._packing import slots
 from .core._checks import seed_of
+from .core.scenarios import as_tensor
 from .models._conventions import EXTENSIONS
 
 Noise = Mapping[str, Any]
@@ -48,29 +49,22 @@ def random_inputs(
     if given is None:
         draw = _drawn_in_torch(definition.name)
         if draw is None:
-            return (torch.tensor(seed_of(hyper)),)
-        given = draw(hyper)
+            return (torch.tensor(seed_of(hyper), device="cpu"),)
+        return (draw(hyper),)
     return (_pack(definition, hyper, given),)
 
 
 @functools.cache
-def _drawn_in_torch(name: str) -> Callable[[Mapping[str, Any]], Noise] | None:
+def _drawn_in_torch(name: str) -> Callable[[Mapping[str, Any]], torch.Tensor] | None:
     if name not in EXTENSIONS:
         return None
     module = importlib.import_module(f"macrostat.models.{EXTENSIONS[name]}")
     return getattr(module, "noise", None)
 
 
-def drawn(
-    seed: int, periods: int, draw: Callable[[torch.Generator], Mapping[str, torch.Tensor]]
-) -> dict[str, torch.Tensor]:
-    """Draws period after period from one generator: name -> (periods, *shape).
-
-    `torch.manual_seed(seed)` and torch's global generator would give the same numbers.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    rows = [draw(generator) for _ in range(periods)]
-    return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+def generator_of(hyper: Mapping[str, Any]) -> torch.Generator:
+    """A generator that gives what torch's global one would after `torch.manual_seed(hyper["seed"])`."""
+    return torch.Generator().manual_seed(seed_of(hyper))
 
 
 def _pack(definition: Model, hyper: Mapping[str, Any], given: Noise) -> torch.Tensor:
@@ -84,7 +78,7 @@ def _pack(definition: Model, hyper: Mapping[str, Any], given: Noise) -> torch.Te
     rows = periods + definition.random_start
     columns = []
     for key, field in record.fields.items():
-        tensor = torch.as_tensor(found[key])
+        tensor = as_tensor(found[key])
         if tensor.shape != (rows, *field.shape):
             first = ", the first for the initial state" if definition.random_start else ""
             raise ValueError(

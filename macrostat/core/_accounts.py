@@ -236,8 +236,8 @@ def imbalances(
             p.double() if q is None else p.double() * q for p, q in zip(paths, prices, strict=True)
         ]
         totals = torch.stack([worth.reshape(len(worth), -1).sum(dim=1) for worth in worths])
-        signs = torch.tensor([1.0 if m.kind == "asset" else -1.0 for m in members])
-        gap = float((signs.to(totals) @ totals).abs().max())
+        signs = totals.new_tensor([1.0 if m.kind == "asset" else -1.0 for m in members])
+        gap = float((signs @ totals).abs().max())
         scale = float(totals.abs().max())
         # Rounding accumulates over the periods, at worst in proportion to their number.
         if gap > len(paths[0]) * 4 * torch.finfo(paths[0].dtype).eps * max(scale, 1.0):

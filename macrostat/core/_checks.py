@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from ._dtype import as_dtype
+
 
 class BoundaryError(ValueError):
     """Bounds that are missing or contradict themselves, or a value outside of them."""
@@ -57,10 +59,11 @@ def check_data(name: str, info: Mapping[str, Any]) -> None:
 
 
 def check_hyperparameter(name: str, value: Any) -> None:
-    """Whole, non-negative numbers of periods, such a seed, and a device that is there.
+    """Whole, non-negative numbers of periods, such a seed, a device that is there, a dtype of real numbers.
 
     Raises:
-        ValueError: a number of periods, or seed, that is none, or a device that torch does not know.
+        ValueError: a number of periods, or seed, that is none, a device that torch does not know, or a
+            dtype that is none of real numbers.
         RuntimeError: a device that this machine or this build of torch does not have.
     """
     if name in ("timesteps", "timesteps_initialization", "scenario_trigger"):
@@ -76,6 +79,8 @@ def check_hyperparameter(name: str, value: Any) -> None:
             raise ValueError(f"Hyperparameter 'seed' must be an integer >= 0, not {value!r}.")
     elif name == "device":
         check_device(value)
+    elif name == "dtype" and value is not None:
+        as_dtype(value)
 
 
 def seed_of(hyper: Mapping[str, Any]) -> int:

@@ -12,7 +12,7 @@ DTYPES = {f"torch.{k}": dtype for k, dtype in vars(torch).items() if isinstance(
 
 
 def as_dtype(value: Any) -> torch.dtype:
-    """A dtype, or its name (`"torch.float64"`, `"float64"`), as a dtype; else a `ValueError`."""
+    """A real floating-point dtype, or its name (`"torch.float64"`, `"float64"`); else a `ValueError`."""
     found = value
     if isinstance(value, str):
         found = DTYPES.get(f"torch.{value.removeprefix('torch.')}")
@@ -20,6 +20,8 @@ def as_dtype(value: Any) -> torch.dtype:
         raise ValueError(
             f"The hyperparameter dtype must be a torch dtype or its name, not {value!r}."
         )
+    if not found.is_floating_point:
+        raise ValueError(f"The hyperparameter dtype must be of real numbers, not {found}.")
     return found
 
 

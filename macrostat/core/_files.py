@@ -168,7 +168,7 @@ def as_tensor(values: Any, dtype: Any, what: str) -> torch.Tensor:
     """Nested lists as a tensor; `dtype` is the name of one, or None for the default."""
     dtype = torch.get_default_dtype() if dtype is None else as_dtype(dtype, what)
     try:
-        tensor = torch.tensor(values, dtype=dtype)
+        tensor = torch.tensor(values, dtype=dtype, device="cpu")
     except (ValueError, TypeError, RuntimeError, OverflowError) as error:
         raise ValueError(f"{what} must be nested lists of numbers: {error}") from error
     if not tensor.is_floating_point() and tensor.tolist() != values:

@@ -179,7 +179,7 @@ class Behavior(torch.nn.Module):
     def _tensor(self, value: Any) -> torch.Tensor:
         if isinstance(value, torch.Tensor):
             return value
-        return torch.as_tensor(value, dtype=torch.get_default_dtype())
+        return torch.as_tensor(value, dtype=torch.get_default_dtype(), device=self.hyper["device"])
 
     def diffwhere(self, condition: Any, x1: Any, x2: Any) -> torch.Tensor:
         """`x1` where `condition` is positive, `x2` where it is negative, and a sigmoid between."""

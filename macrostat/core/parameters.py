@@ -344,7 +344,9 @@ class Parameters:
                 raise KeyError(
                     f"Data parameter {name!r} collides with a parameter's tensor of that name."
                 )
-            tensors[name] = torch.as_tensor(info["value"]).detach().to(**kwargs, copy=True)
+            tensors[name] = (
+                torch.as_tensor(info["value"], device="cpu").detach().to(**kwargs, copy=True)
+            )
         return tensors
 
     def to_nn_parameters(self) -> torch.nn.ParameterDict:
@@ -355,7 +357,7 @@ class Parameters:
     def _tensor(value: Any) -> torch.Tensor:
         if isinstance(value, torch.Tensor):
             return value
-        return torch.tensor(np.asarray(value), dtype=torch.get_default_dtype())
+        return torch.tensor(np.asarray(value), dtype=torch.get_default_dtype(), device="cpu")
 
     # Files ------------------------------------------------------------------------------------
 
@@ -460,7 +462,9 @@ class Parameters:
                 f"expected {expected}."
             )
         self[name] = torch.tensor(
-            table.to_numpy().reshape(expected), dtype=self.data[name]["value"].dtype
+            table.to_numpy().reshape(expected),
+            dtype=self.data[name]["value"].dtype,
+            device="cpu",
         )
 
     def load_data_parameters_from_directory(

@@ -72,9 +72,9 @@ class Scenarios:
         series, dtype = {}, output_dtype(self.parameters.hyper)
         for key, value in self.get_default_scenario_values().items():
             if isinstance(value, int | float):
-                series[key] = torch.full((horizon, 1), value, dtype=dtype)
+                series[key] = torch.full((horizon, 1), value, dtype=dtype, device="cpu")
                 continue
-            row = _tensor(value).to(dtype)
+            row = as_tensor(value).to(dtype)
             row = row.reshape(1) if row.dim() == 0 else row
             series[key] = row.expand(horizon, *row.shape).clone()
         return series
@@ -157,7 +157,7 @@ class Scenarios:
         self.timeseries[number], self.info[number] = series, info
 
     def _splice(self, key: str, path: torch.Tensor, value: Any) -> None:
-        value = _tensor(value).detach().to(path)
+        value = as_tensor(value).detach().to(path)
         if not bool(torch.isfinite(value).all()):
             raise ValueError(f"Series {key!r} must be finite: it has NaN or infinite values.")
         room, shape = path[self.trigger :], path.shape[1:]
@@ -414,7 +414,7 @@ def _info(details: Any, what: str) -> dict[str, Any]:
     return found
 
 
-def _tensor(value: Any) -> torch.Tensor:
+def as_tensor(value: Any) -> torch.Tensor:
     """Numbers, lists, arrays and frames as a tensor of its own memory, in full precision."""
     if isinstance(value, torch.Tensor):
         return value

@@ -52,7 +52,7 @@ class Variables:
         self.parameters = parameters
         self.info = self.get_default_variables() if variable_info is None else variable_info
         self._unknown: set[str] = set()
-        self._forget()
+        self.forget()
         if timeseries is not None:
             self.set_timeseries(timeseries)
 
@@ -73,10 +73,11 @@ class Variables:
 
     def initialize_tensors(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         """Forgets the last run; returns a zero state and an empty history."""
-        self._forget()
+        self.forget()
         return self.new_state(), self.history
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """Forgets the last run."""
         self.history: dict[str, list] = {
             name: [] for name, info in self.info.items() if info.get("history", 0) > 0
         }
@@ -150,7 +151,8 @@ class Variables:
     def _gather(self, name: str) -> torch.Tensor:
         rows, horizon = self.timeseries_list.get(name, []), self.parameters["timesteps"]
         if not rows:
-            return torch.full((horizon,), math.nan, dtype=output_dtype(self.parameters.hyper))
+            dtype, device = output_dtype(self.parameters.hyper), self.parameters["device"]
+            return torch.full((horizon,), math.nan, dtype=dtype, device=device)
         shapes = {row.shape for row in rows}
         if len(shapes) > 1:
             if len({row.numel() for row in rows}) > 1:

@@ -7,8 +7,8 @@ no-grad parts, closures), and the model's part is one compiled call whatever the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch.autograd import forward_ad
@@ -49,9 +49,13 @@ class Point(NamedTuple):
     def definition(self) -> Any:
         return self.program.setup.definition
 
-    def unpack(self, rows: torch.Tensor, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-        """The output dict, in memory of its own: a loss may write into it."""
-        return _engine.unpack(self.definition, rows.to(dtype, copy=True), dtype)
+    def values(self) -> list[torch.Tensor]:
+        """The paths of the variables, as the program has them."""
+        return self.program.values(self.vector, self.matrix, *self.random)
+
+    def unpack(self, paths: Sequence[torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
+        """The output dict, into which a loss may write: what it writes is in `paths`, or in a copy."""
+        return _engine.unpack(self.definition, paths, dtype)
 
     def by_tensor(self, columns: torch.Tensor, dtype: torch.dtype) -> dict[str, torch.Tensor]:
         """(*loss shape, P) as tensor name -> (*loss shape, *parameter shape)."""
@@ -67,69 +71,117 @@ class Point(NamedTuple):
 
 def reverse(point: Point, loss_fn: LossFn, dtype: torch.dtype, chunk: int | None) -> torch.Tensor:
     """(*loss shape, P), float64: torch's reverse mode through the loss, JAX's through the model."""
-    rows = point.program.values(point.vector, point.matrix, *point.random).requires_grad_()
+    paths = [path.requires_grad_() for path in point.values()]
     with torch.enable_grad():
-        loss = evaluate(loss_fn, point.unpack(rows, dtype))
+        loss = evaluate(loss_fn, point.unpack(_writable(paths), dtype))
     size, parameters = loss.numel(), point.vector.numel()
-    flat, parts, constant = loss.reshape(-1), [], True
+    flat, columns, constant = loss.reshape(-1), [], True
     step = max(size if chunk is None else chunk, 1)
     for start in range(0, size if loss.requires_grad else 0, step):
-        found = [_weights(flat, i, rows, size) for i in range(start, min(start + step, size))]
-        constant &= all(weights is None for weights in found)
-        weights = torch.stack([torch.zeros_like(rows) if w is None else w for w in found])
-        parts.append(point.program.pullback(point.vector, point.matrix, weights, *point.random))
+        found = [_weights(flat, i, paths, size) for i in range(start, min(start + step, size))]
+        touched = tuple(k for k in range(len(paths)) if any(one[k] is not None for one in found))
+        if not touched:
+            columns.append(point.vector.new_zeros(len(found), parameters))
+            continue
+        constant = False
+        weights = [_stacked([one[k] for one in found], paths[k]) for k in touched]
+        columns.append(
+            point.program.pullback(touched, point.vector, point.matrix, weights, *point.random)
+        )
     if constant and size:
         warn_constant()
     shape = *loss.shape, parameters
-    return torch.cat(parts).reshape(shape) if parts else rows.new_zeros(shape)
+    return torch.cat(columns).reshape(shape) if columns else point.vector.new_zeros(shape)
 
 
-def _weights(flat: torch.Tensor, i: int, rows: torch.Tensor, size: int) -> torch.Tensor | None:
-    """The derivative of the loss's element i by the packed outputs; None if it does not depend on them."""
-    return torch.autograd.grad(flat[i], rows, retain_graph=i < size - 1, allow_unused=True)[0]
+def _weights(
+    flat: torch.Tensor, i: int, paths: list[torch.Tensor], size: int
+) -> tuple[torch.Tensor | None, ...]:
+    """The derivatives of the loss's element i by the paths; None where it does not depend on one."""
+    return torch.autograd.grad(flat[i], paths, retain_graph=i < size - 1, allow_unused=True)
+
+
+def _stacked(weights: list[torch.Tensor | None], path: torch.Tensor) -> torch.Tensor:
+    return torch.stack([torch.zeros_like(path) if w is None else w for w in weights])
+
+
+class _Alias(torch.autograd.Function):
+    """The same memory with a history: a loss may write into it, which torch forbids in a leaf."""
+
+    @staticmethod
+    def forward(ctx: Any, leaf: torch.Tensor) -> torch.Tensor:
+        return leaf.detach()
+
+    @staticmethod
+    def backward(ctx: Any, slope: torch.Tensor) -> torch.Tensor:  # pyright: ignore
+        return slope
+
+
+def _writable(leaves: list[torch.Tensor]) -> list[torch.Tensor]:
+    """The paths for one evaluation of a loss, without copying them."""
+    return [_Alias.apply(leaf) for leaf in leaves]  # pyright: ignore[reportReturnType]
 
 
 def forward(point: Point, loss_fn: LossFn, dtype: torch.dtype, chunk: int | None) -> torch.Tensor:
     """(*loss shape, P), float64: JAX's forward mode through the model, torch's through the loss."""
     parameters = point.vector.numel()
     basis = torch.eye(parameters, dtype=torch.float64, device=point.vector.device)
-
-    def loss(rows: torch.Tensor) -> torch.Tensor:
-        return evaluate(loss_fn, point.unpack(rows, dtype))
-
-    parts = []
+    touched = _touched(point, loss_fn, dtype)
+    columns = []
     for start in range(0, parameters, chunk or parameters):
         directions = basis[start : start + (chunk or parameters)]
-        rows, tangents = point.program.tangents(
-            point.vector, point.matrix, directions, *point.random
+        paths, tangents = point.program.tangents(
+            touched, point.vector, point.matrix, directions, *point.random
         )
+
+        def loss(*moved: torch.Tensor, paths: list[torch.Tensor] = paths) -> torch.Tensor:
+            places = dict(zip(touched, moved, strict=True))
+            given = [places.get(k, path).clone() for k, path in enumerate(paths)]
+            return evaluate(loss_fn, point.unpack(given, dtype))
+
         with forward_mode:
-            parts.append(_along(loss, rows, tangents).double())
-    return torch.cat(parts).movedim(0, -1)
+            columns.append(_along(loss, tuple(paths[k] for k in touched), tuple(tangents)).double())
+    return torch.cat(columns).movedim(0, -1)
 
 
-def _along(
-    loss: Callable[[torch.Tensor], torch.Tensor], rows: torch.Tensor, tangents: torch.Tensor
-) -> torch.Tensor:
+def _touched(point: Point, loss_fn: LossFn, dtype: torch.dtype) -> tuple[int, ...]:
+    """The paths that the loss depends on: all of them where that cannot be told."""
+    every = tuple(range(len(_engine.parts(point.definition.State))))
+    if len(every) == 1:
+        return every
+    paths = [path.requires_grad_() for path in point.values()]
+    try:
+        with torch.enable_grad():
+            loss = evaluate(loss_fn, point.unpack(_writable(paths), dtype)).sum()
+            found = torch.autograd.grad(loss, paths, allow_unused=True)
+    except Exception:  # the loss's own errors come again
+        return every
+    return tuple(k for k in every if found[k] is not None) or every
+
+
+Tensors: TypeAlias = tuple[torch.Tensor, ...]
+
+
+def _along(loss: Callable[..., torch.Tensor], paths: Tensors, tangents: Tensors) -> torch.Tensor:
     """The derivative of the loss along each tangent."""
     try:
-        slopes = torch.func.vmap(lambda tangent: jvp(loss, (rows,), (tangent,))[1])(tangents)
+        slopes = torch.func.vmap(lambda *tangent: jvp(loss, paths, tangent)[1])(*tangents)
     except Exception:
         # Not every loss can be batched: its masks may depend on the data, or it draws numbers.
         slopes = None
     if slopes is None or not bool((slopes != 0).any()):
-        return _one_by_one(loss, rows, tangents)
+        return _one_by_one(loss, paths, tangents)
     return slopes
 
 
 def _one_by_one(
-    loss: Callable[[torch.Tensor], torch.Tensor], rows: torch.Tensor, tangents: torch.Tensor
+    loss: Callable[..., torch.Tensor], paths: Tensors, tangents: Tensors
 ) -> torch.Tensor:
     """As `_along`, one after the other; says so if the loss does not depend on the outputs at all."""
     slopes, constant = [], True
-    for tangent in tangents:
+    for tangent in zip(*tangents, strict=True):
         with torch.no_grad(), forward_ad.dual_level():
-            value = loss(forward_ad.make_dual(rows, tangent))
+            value = loss(*map(forward_ad.make_dual, paths, tangent))
             slope = forward_ad.unpack_dual(value).tangent
         constant &= slope is None
         slopes.append(torch.zeros_like(value) if slope is None else slope)
@@ -144,4 +196,5 @@ def runs(
     """The outputs with the parameters of every row of `vectors` (R, P): one batched simulation."""
     rows = point.program.batch(vectors, point.matrix, *point.random)
     for r in range(len(vectors)):
-        yield point.unpack(rows[:, r], dtype)
+        run = rows[:, r].to(dtype, copy=True)
+        yield _engine.unpack_rows(point.definition, run, dtype)

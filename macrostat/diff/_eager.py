@@ -85,7 +85,8 @@ def _reverse(loss: Any, params: dict[str, torch.Tensor], chunk_size: int | None)
 
 def _forward(loss: Any, params: dict[str, torch.Tensor], chunk_size: int | None) -> Any:
     sizes = [tensor.numel() for tensor in params.values()]
-    basis = torch.eye(sum(sizes)).to(next(iter(params.values())))
+    like = next(iter(params.values()))
+    basis = torch.eye(sum(sizes), dtype=like.dtype, device=like.device)
 
     def push(direction: torch.Tensor) -> torch.Tensor:
         parts = zip(params.items(), direction.split(sizes), strict=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeAlias
 
 import torch
@@ -14,6 +15,17 @@ forward_mode = threading.RLock()
 """Held while torch differentiates forward: its levels of dual numbers are those of all threads."""
 
 LossFn: TypeAlias = Callable[[dict[str, torch.Tensor]], torch.Tensor]
+
+
+@contextlib.contextmanager
+def recording() -> Iterator[None]:
+    """Within it torch records, also where a caller is in `torch.no_grad` or, with all derivatives 0, in
+    `torch.inference_mode`.
+    """
+    inside = torch.is_inference_mode_enabled()
+    normal = torch.inference_mode(False) if inside else contextlib.nullcontext()
+    with normal, torch.enable_grad():
+        yield
 
 
 def evaluate(loss_fn: LossFn, outputs: dict[str, torch.Tensor]) -> torch.Tensor:

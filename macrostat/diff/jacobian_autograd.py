@@ -10,7 +10,7 @@ import torch
 from .. import _engine
 from ..models._library import LibraryBehavior
 from . import _compiled, _eager
-from ._loss import LossFn, evaluate
+from ._loss import LossFn, evaluate, recording
 from ._result import JacobianResult, describe
 from .jacobian_base import JacobianBase
 
@@ -67,14 +67,15 @@ class JacobianAutograd(JacobianBase):
                 "JacobianNumerical differences runs of the same random inputs; macrostat_jax.diff has "
                 "the derivatives along a path."
             )
-        if _engine.is_compiled(self.model):
-            point = _compiled.Point.of(self.model, scenario)
-            transform = _compiled.reverse if mode == "rev" else _compiled.forward
-            columns = transform(point, loss_fn, loss_dtype, chunk_size)
-            found = point.by_tensor(columns, dtype)
-        else:
-            found = _eager.jacobian(self.model, scenario, loss_fn, mode, chunk_size, loss_dtype)
-            found = {name: gradient.to(dtype) for name, gradient in found.items()}
+        with recording():
+            if _engine.is_compiled(self.model):
+                point = _compiled.Point.of(self.model, scenario)
+                transform = _compiled.reverse if mode == "rev" else _compiled.forward
+                columns = transform(point, loss_fn, loss_dtype, chunk_size)
+                found = point.by_tensor(columns, dtype)
+            else:
+                found = _eager.jacobian(self.model, scenario, loss_fn, mode, chunk_size, loss_dtype)
+                found = {name: gradient.to(dtype) for name, gradient in found.items()}
         return JacobianResult(found, **describe(self.model))
 
     def _loss(self, loss_fn: LossFn, dtype: torch.dtype) -> torch.Tensor:
@@ -82,8 +83,7 @@ class JacobianAutograd(JacobianBase):
         scenario = self._scenario_id()
         if _engine.is_compiled(self.model):
             point = _compiled.Point.of(self.model, scenario)
-            rows = point.program.values(point.vector, point.matrix, *point.random)
-            outputs = point.unpack(rows, dtype)
+            outputs = point.unpack(point.values(), dtype)
         else:
             outputs = next(
                 _eager.runs(self.model, scenario, [], np.zeros((1, 0)), np.zeros(1, bool), dtype)

@@ -23,10 +23,12 @@ class JacobianBase:
 
     Raises:
         ValueError: a name that no scenario of the model has; KeyError: a number that none has. Both list
-            what there is.
+            what there is. TypeError: a class in place of its instance.
     """
 
     def __init__(self, model: Any, scenario: int | str = 0) -> None:
+        if isinstance(model, type):
+            raise TypeError(f"model must be an instance, {model.__name__}(), not the class itself.")
         self.model = model
         self.scenario = scenario
         self.jacobian: dict[str, torch.Tensor] | None = None

@@ -240,8 +240,8 @@ class JacobianNumerical(JacobianBase):
         if not runs.loose.any():
             return _compiled.runs(point, vectors, dtype)
         free = _compiled.Point.of(model, scenario, definition.with_constraints(()))
-        kept = _compiled.runs(point, vectors[torch.as_tensor(~runs.loose)], dtype)
-        moved = _compiled.runs(free, vectors[torch.as_tensor(runs.loose)], dtype)
+        kept = _compiled.runs(point, vectors[torch.from_numpy(~runs.loose)], dtype)
+        moved = _compiled.runs(free, vectors[torch.from_numpy(runs.loose)], dtype)
         return (next(moved if loose else kept) for loose in runs.loose)
 
 
@@ -268,6 +268,6 @@ def _jittered(outputs: dict[str, torch.Tensor], size: float, seed: int) -> dict[
     generator = torch.Generator().manual_seed(seed)
     found = {}
     for name, path in outputs.items():
-        signs = torch.randint(0, 2, path.shape, generator=generator).to(path) * 2 - 1
+        signs = torch.randint(0, 2, path.shape, generator=generator, device="cpu").to(path) * 2 - 1
         found[name] = path + size * path * signs
     return found

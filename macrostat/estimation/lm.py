@@ -216,7 +216,7 @@ class _Problem:
     def result(self, found: LeastSquares) -> EstimationResult:
         self.move(self.twin, found.x)
         dtype = _engine.output_dtype(self.twin.parameters.hyper)
-        columns = torch.as_tensor(found.jacobian).to(dtype)
+        columns = torch.from_numpy(np.array(found.jacobian)).to(dtype)
         jacobian = {name: columns[:, i] for i, name in enumerate(self.names)}
         jacobian |= {c.derived_param: torch.zeros_like(columns[:, 0]) for c in self._derived}
         known, errors = None, {}
@@ -240,10 +240,11 @@ class _Problem:
             status=found.status,
             message=found.message,
             params={
-                name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()
+                name: torch.tensor(value, dtype=torch.float64, device="cpu")
+                for name, value in values.items()
             },
             cost=found.cost,
-            residuals=torch.as_tensor(found.residuals).to(dtype),
+            residuals=torch.from_numpy(np.array(found.residuals)).to(dtype),
             jacobian={name: jacobian[name] for name in values},
             nfev=found.nfev,
             njev=found.njev,

@@ -131,7 +131,8 @@ def _residuals(
             )
     found = {}
     for name in variables:
-        path, data = output[name], torch.as_tensor(target[name])
+        path = output[name]
+        data = torch.as_tensor(target[name], device=path.device)
         if data.numel() != 1 and data.shape != path.shape:
             raise ValueError(
                 f"The target of {name} has the shape {tuple(data.shape)}, the output "

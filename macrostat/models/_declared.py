@@ -21,7 +21,7 @@ from macrostat_jax import Model as Definition
 
 from .._packing import scalar_names
 from ..core import LinearConstraint, Parameters, Scenarios, Variables, _accounts
-from ..core._dtype import as_dtype, output_dtype
+from ..core._dtype import as_dtype
 from ._conventions import AXES, COLUMNS, HYPERPARAMETERS
 
 logger = logging.getLogger(__name__)
@@ -277,13 +277,13 @@ class LibraryVariables(Variables):
         What is wrong is logged. Tolerance: the rounding of the results' dtype, relative to the
         largest entry of the account.
         """
-        path = self._record()
-        if path is None:
+        record = self._record()
+        if record is None:
             return super().check_health()
         healthy = self._is_finite()
-        precision = torch.finfo(output_dtype(self.parameters.hyper)).eps
+        precision = max(torch.finfo(path.dtype).eps for path in self.gather_timeseries().values())
         with jax.enable_x64(True):  # else results in float64 would be summed in float32
-            residuals = accounts.residuals(self.definition, path, relative=True)
+            residuals = accounts.residuals(self.definition, record, relative=True)
         for label, gaps in residuals.items():
             gap = float(np.max(np.abs(np.asarray(gaps)), initial=0.0))
             if not gap <= 4 * len(gaps) * precision:

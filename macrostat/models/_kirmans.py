@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .._random import drawn
-from ..core._checks import seed_of
+from .._random import generator_of
 from ._declared import LibraryParameters
 from ._library import LibraryBehavior
 
@@ -41,17 +40,16 @@ class Parameters(LibraryParameters):
             logger.warning("record_inner=True will allocate %.2f GB.", size / 1e9)
 
 
-def noise(hyper: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+def noise(hyper: Mapping[str, Any]) -> torch.Tensor:
     """The published draws: standard normal, double precision, `substeps` of them in every period."""
     _verify(hyper)
-    shape = int(hyper["substeps"])
-    return drawn(
-        seed_of(hyper),
-        int(hyper["timesteps"]) - int(hyper["timesteps_initialization"]),
-        lambda generator: {
-            "increment": torch.randn(shape, generator=generator, dtype=torch.float64)
-        },
-    )
+    periods = int(hyper["timesteps"]) - int(hyper["timesteps_initialization"])
+    generator = generator_of(hyper)
+    found = torch.empty(periods, int(hyper["substeps"]), dtype=torch.float64, device="cpu")
+    # Period by period: which normal numbers torch draws depends on how many are asked for at once.
+    for row in found:
+        row.normal_(generator=generator)
+    return found
 
 
 class Behavior(LibraryBehavior):
@@ -73,7 +71,8 @@ class Behavior(LibraryBehavior):
             from macrostat import _engine
             from macrostat_jax.models import kirmansants
 
-            rows = _engine.rows_of(self, kirmansants.recorded)[:, 1:].float().cpu().numpy()
+            paths = _engine.paths_of(self, kirmansants.recorded)
+            rows = paths["Micro"].float().cpu().numpy()
             rows[: int(self.hyper["timesteps_initialization"]) + 1] = np.nan
             self._micro_trajectory = rows[1:].reshape(-1)
         return super()._take(timeseries)

@@ -149,7 +149,7 @@ class LibraryBehavior(Behavior):
 
     def _take(self, timeseries: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Leaves variables and state as a run in eager torch would."""
-        self.variables.initialize_tensors()
+        self.variables.forget()
         self.variables.set_timeseries(timeseries)
         self.state = self.prior = {name: path[-1] for name, path in timeseries.items()}
         self.history = {}

@@ -7,20 +7,18 @@ from typing import Any
 
 import torch
 
-from .._random import drawn
-from ..core._checks import seed_of
+from .._random import generator_of
 from ..core._dtype import as_dtype
 
+DRAWS = 4
+"""Per firm and period, in the order of the declared `Noise`: price, wage, revival, production then."""
 
-def noise(hyper: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+
+def noise(hyper: Mapping[str, Any]) -> torch.Tensor:
     """The published draws: uniform, in the model's precision, four per firm and period from period 0 on."""
-    firms, dtype = int(hyper["N_firms"]), as_dtype(hyper["dtype"])
-
-    def draw(generator: torch.Generator) -> dict[str, torch.Tensor]:
-        return {
-            name: torch.rand(firms, generator=generator, dtype=dtype)
-            for name in ("price", "wage", "revive", "revive_y")
-        }
-
-    found = drawn(seed_of(hyper), int(hyper["timesteps"]), draw)
-    return {name: rows[int(hyper["timesteps_initialization"]) :] for name, rows in found.items()}
+    shape = int(hyper["timesteps"]), DRAWS * int(hyper["N_firms"])
+    # All at once: torch draws uniform numbers one by one, however many are asked for.
+    found = torch.rand(
+        shape, generator=generator_of(hyper), dtype=as_dtype(hyper["dtype"]), device="cpu"
+    )
+    return found[int(hyper["timesteps_initialization"]) :].double()

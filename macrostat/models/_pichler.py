@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import torch
 
+from ..core.scenarios import as_tensor
 from . import _declared as declared
 
 if TYPE_CHECKING:
@@ -195,7 +196,7 @@ class Scenarios(declared.LibraryScenarios):
         for key, value in timeseries.items():
             if key not in series:
                 raise KeyError(f"There is no series {key!r}. There are: {', '.join(series)}.")
-            path = torch.as_tensor(value).detach().to(series[key])
+            path = as_tensor(value).detach().to(series[key])
             path = (
                 path.reshape(-1, 1) if path.dim() == 1 and series[key].shape[1:] == (1,) else path
             )

@@ -58,7 +58,7 @@ class Runs:
         paths = self.paths(advance)
         # A run whose values are the numbers of their columns says which column goes where.
         count = paths.shape[-1]
-        numbers = torch.arange(count, dtype=torch.float64).expand(paths.shape[1], count)
+        numbers = torch.from_numpy(np.arange(count, dtype=float)).expand(paths.shape[1], count)
         pattern = self._frame(numbers, torch.float64)
         order = pattern.iloc[0].to_numpy().astype(int)
         values = paths.reshape(-1, count)
@@ -76,5 +76,5 @@ class Runs:
 
     def _frame(self, rows: torch.Tensor, dtype: torch.dtype) -> pd.DataFrame:
         twin = copy.copy(self.variables)
-        twin.set_timeseries(_engine.unpack(self.point.definition, rows, dtype))
+        twin.set_timeseries(_engine.unpack_rows(self.point.definition, rows, dtype))
         return twin.to_pandas()

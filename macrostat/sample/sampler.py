@@ -345,7 +345,9 @@ class BaseSampler:
         own = () if definition is None else (definition.initial_state, definition.step)
         noise = getattr(model, "noise", None)
         if noise is not None:
-            arrays = {k: torch.as_tensor(v).detach().cpu().numpy() for k, v in noise.items()}
+            arrays = {
+                k: torch.as_tensor(v, device="cpu").detach().numpy() for k, v in noise.items()
+            }
             noise = {name: _fingerprint.of_array(array) for name, array in arrays.items()}
         used = list(model.scenarios.timeseries)
         if self.worker_function is timeseries_worker:

@@ -108,3 +108,57 @@ def test_forward_and_reverse_mode_agree():
         ends.append(float(wages(model.simulate())))
     slope = (ends[0] - ends[1]) / (2 * step)
     assert float(reverse["PriceAdjustmentSize"]) == pytest.approx(slope, rel=1e-5)
+
+
+# What a loss touches --------------------------------------------------------------------------
+
+
+LOSSES: dict[str, tuple[Any, set[str]]] = {
+    "aggregates": (lambda output: output["Unemployment"][-1].sum(), {"Unemployment"}),
+    "firms": (
+        lambda output: (output["Unemployment"] > 0).sum() * output["FirmAssets"].square().mean(),
+        {"FirmAssets"},
+    ),
+    "a vector": (
+        lambda output: torch.cat(
+            [output["FirmPrice"].mul_(2.0)[-1, :2], output["Inflation"][-1], torch.ones(1).double()]
+        ),
+        {"FirmPrice", "Unemployment"},
+    ),
+}
+"""A loss, and which it asks about of: firms' variables, each of its own tensor, and unemployment, which stands
+for the aggregates, all of which are one."""
+
+
+def touched(monkeypatch: pytest.MonkeyPatch, model: Any) -> list[set[str]]:
+    """The variables whose derivatives the programs are asked for, call by call."""
+    from macrostat import _engine
+
+    fields = model.definition.State.fields
+    parts, found = _engine.parts(model.definition.resize(firm=200).State), []
+    for name in ("pullback", "tangents"):
+        own = getattr(_engine.Program, name)
+
+        def watched(self: Any, which: Any, *rest: Any, own: Any = own):
+            found.append({fields[key].name for i in which for key in parts[i]})
+            return own(self, which, *rest)
+
+        monkeypatch.setattr(_engine.Program, name, watched)
+    return found
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_only_what_a_loss_touches_is_differentiated(kind: str, monkeypatch: pytest.MonkeyPatch):
+    model, (loss, expected) = small(3, N_firms=200), LOSSES[kind]
+    asked = touched(monkeypatch, model)
+    forward, reverse = (JacobianAutograd(model).compute(loss, mode=m) for m in ("fwd", "rev"))
+    known = {"Unemployment", "FirmPrice", "FirmAssets", "FirmWage", "FirmAlive"}
+    assert [names & known for names in asked] == [expected, expected]
+    for key, value in reverse.items():
+        assert torch.allclose(forward[key], value, rtol=1e-9, atol=1e-12), key
+    name, step, ends = "PriceAdjustmentSize", 1e-6, []
+    for size in (0.1 + step, 0.1 - step):
+        model.parameters.values[name]["value"] = size
+        ends.append(loss(model.simulate()))
+    slope = (ends[0] - ends[1]) / (2 * step)
+    assert torch.allclose(reverse[name], slope, rtol=1e-5, atol=1e-9)

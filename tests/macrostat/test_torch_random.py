@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import torch
 
-from macrostat._random import drawn
+from macrostat._random import random_inputs
 from macrostat.diff import JacobianAutograd, JacobianNumerical, check_model_differentiability
 from macrostat.models import from_definition, get_model, get_model_classes
 from macrostat.sample import BaseSampler
@@ -95,23 +95,34 @@ def test_a_seed_gives_the_published_path(number: int):
     np.testing.assert_allclose(between[begin:], run["micro"], rtol=0, atol=1e-7)
 
 
-def test_draws_are_those_of_the_global_generator():
-    """In the order in which a model asks for them, period after period; the generator stays as it was."""
-    shape = 5
+def published_draws(name: str, hyper: dict[str, Any]) -> torch.Tensor:
+    """As the published models ask torch's global generator for them, call by call."""
+    rows = []
+    torch.manual_seed(hyper["seed"])
+    for _ in range(hyper["timesteps"]):
+        if name == "KirmansAnts":
+            rows.append(torch.randn(hyper["substeps"], dtype=torch.float64))
+        else:
+            each = [torch.rand(hyper["N_firms"], dtype=hyper["dtype"]) for _ in range(4)]
+            rows.append(torch.cat(each).double())
+    return torch.stack(rows)
 
-    def period(generator: torch.Generator) -> dict[str, torch.Tensor]:
-        options = {"generator": generator, "dtype": torch.float64}
-        return {"price": torch.rand(shape, **options), "wage": torch.randn(shape, **options)}
 
+@pytest.mark.parametrize("size", [5, 16, 50, 1000])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16])
+@pytest.mark.parametrize("name", ["KirmansAnts", "Mark0COVID"])
+def test_draws_are_those_of_the_global_generator(name: str, dtype: torch.dtype, size: int):
+    """In the order in which the model asks for them, however few calls it takes to draw them. Torch's normal
+    numbers depend on the size of a call. The global generator stays as it was.
+    """
+    hyper = {"timesteps": 4, "timesteps_initialization": 0, "seed": 3, "dtype": dtype}
+    hyper |= {"N_firms": size} if name == "Mark0COVID" else {"substeps": size, "dt": 1 / size}
     before = torch.random.get_rng_state()
-    found = drawn(3, 4, period)
-    kirmans().simulate()
+    model: Any = get_model(name)(hyperparameters=hyper)
+    found = random_inputs(model.definition, model.parameters.hyper)
     assert torch.equal(torch.random.get_rng_state(), before)
     with torch.random.fork_rng():
-        torch.manual_seed(3)
-        for t in range(4):
-            assert torch.equal(found["price"][t], torch.rand(shape, dtype=torch.float64))
-            assert torch.equal(found["wage"][t], torch.randn(shape, dtype=torch.float64))
+        assert torch.equal(found[0], published_draws(name, hyper))
 
 
 def test_the_published_errors():

@@ -1,0 +1,166 @@
+"""Library models where torch is not as it usually is: other devices and modes, forked processes."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from macrostat.core import Model
+from macrostat.diff import JacobianAutograd, JacobianNumerical, check_model_differentiability
+from macrostat.estimation import LevenbergMarquardt, mse_loss
+from macrostat.models import get_model, get_model_classes
+from macrostat.sample import SobolSampler
+
+SIZES: dict[str, dict[str, Any]] = {
+    "GL06PC": {},
+    "PichlerEtAl2022DIO": {},
+    "Mark0COVID": {"N_firms": 8},
+    "KirmansAnts": {"dt": 0.1, "substeps": 10},
+    "RandomWalk": {},
+}
+
+
+def made(name: str = "GL06PC", behavior: Any = None) -> Any:
+    hyper = {"timesteps": 6, **SIZES[name]}
+    return get_model(name)(hyperparameters=hyper, behavior=behavior)
+
+
+def eager() -> Any:
+    base: Any = get_model_classes("GL06PC").Behavior
+
+    class Eager(base):
+        def step(self, t, scenario, params=None, **kwargs):
+            super().step(t, scenario, params)
+
+    return Eager
+
+
+def income(output: dict[str, torch.Tensor]) -> torch.Tensor:
+    return output["NationalIncome"][-1].square().sum()
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(a[key].nan_to_num(), b[key].nan_to_num()) for key in a | b)
+
+
+# Another default device -----------------------------------------------------------------------
+# "meta" has no values: what would end up there is lost, as on a GPU it would be on the wrong device.
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_a_default_device_is_for_the_users_own_tensors(name: str):
+    expected = made(name).simulate()
+    with torch.device("meta"):
+        found = made(name).simulate()
+    assert same(found, expected)
+
+
+@pytest.mark.parametrize("behavior", [None, eager()], ids=["library", "eager"])
+def test_derivatives_under_a_default_device(behavior: Any):
+    model = made(behavior=behavior)
+    calls: list[Callable[[], Any]] = [
+        lambda: JacobianAutograd(model).compute(income),
+        lambda: JacobianAutograd(model).compute(income, mode="fwd"),
+        lambda: JacobianNumerical(model).compute(income),
+        lambda: JacobianNumerical(model).compute(lambda output: income(output).float()),
+    ]
+    for call in calls:
+        expected = call()
+        with torch.device("meta"):
+            assert same(call(), expected)
+    with torch.device("meta"):
+        assert check_model_differentiability(model, income).passed
+
+
+def fitted(target: dict[str, Any]) -> Any:
+    model = made()
+    model.parameters["TaxRate"] = 0.25
+    loss = functools.partial(mse_loss, target=target, variables=["NationalIncome"])
+    return LevenbergMarquardt(model, loss).optimize()
+
+
+def test_results_and_files_under_a_default_device(tmp_path: Path):
+    model = made()
+    path = model.simulate()
+    data = {name: values.numpy() for name, values in path.items()}
+    with torch.device("meta"):
+        assert model.variables.check_health()
+        model.save(tmp_path / "model.json")
+        loaded = Model.load(tmp_path / "model.json")
+        assert same(loaded.variables.timeseries, path)
+        for kind in ("parameters", "scenarios", "variables"):
+            component = getattr(model, kind)
+            component.to_csv(tmp_path / f"{kind}.csv")
+            arguments = () if kind == "parameters" else (model.parameters,)
+            type(component).from_csv(tmp_path / f"{kind}.csv", *arguments)
+        sampler = SobolSampler(
+            model, {"TaxRate": (0.1, 0.3)}, 1, save_to_disk=False, output_folder=tmp_path
+        )
+        table: Any = sampler.sample()
+        assert np.isfinite(table.to_numpy(float)).all()
+        found = fitted(data)
+    assert found.residuals.device.type == "cpu"
+    assert same(found.params, fitted(data).params)
+
+
+# Inference mode -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("behavior", [None, eager()], ids=["library", "eager"])
+@pytest.mark.parametrize("mode", ["rev", "fwd"])
+@pytest.mark.parametrize("context", [torch.inference_mode, torch.no_grad])
+def test_derivatives_where_torch_records_none(behavior: Any, mode: Any, context: Any):
+    model = made(behavior=behavior)
+    expected = JacobianAutograd(model).compute(income, mode=mode)
+    assert expected["TaxRate"] != 0
+    with context():
+        assert same(JacobianAutograd(model).compute(income, mode=mode), expected)
+        inside = made(behavior=behavior)
+    assert same(JacobianAutograd(inside).compute(income, mode=mode), expected)
+
+
+def test_a_fit_in_inference_mode():
+    target = made().simulate()
+    with torch.inference_mode():
+        found = fitted(target)
+    assert found.nit > 1
+    assert same(found.params, fitted(target).params)
+
+
+# Memory ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_results_are_contiguous_and_do_not_hold_each_other(dtype: torch.dtype):
+    firms = 500
+    hyper = {"timesteps": 4, "N_firms": firms, "dtype": dtype}
+    model = get_model("Mark0COVID")(hyperparameters=hyper)
+    industries = get_model("IOPC")(hyperparameters={"timesteps": 4, "dtype": dtype})
+    for path in (
+        model.simulate(),
+        model.get_model_training_instance()(),
+        industries.simulate(),
+    ):
+        assert all(values.is_contiguous() for values in path.values())
+    unemployment = model.simulate()["Unemployment"]
+    # That of all firms in one period is more than all aggregates in all periods.
+    assert unemployment.untyped_storage().nbytes() < firms * dtype.itemsize
+
+
+def test_health_is_judged_in_the_precision_of_the_results(tmp_path: Path):
+    model = get_model("GL06PC")(hyperparameters={"timesteps": 60})
+    model.simulate()
+    model.save(tmp_path / "model.json")
+    assert model.variables.check_health()
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert model.variables.check_health()
+        assert Model.load(tmp_path / "model.json").variables.check_health()
+    finally:
+        torch.set_default_dtype(torch.float32)
