@@ -84,11 +84,11 @@ class Account:
             ValueError: not even one run at a time fits; with the least limit that would do.
         """
         program, sources, count = job.program, list(job.found.sources), job.found.count
-        params = job.found.params_bytes if in_memory else 0
+        about = job.found.about_bytes if in_memory else 0
 
         def kept(block: int) -> int:
             chunk = COPIES * threads * job.chunk(block) if cut else 0
-            return job.kept_bytes * (chunk + (count if in_memory else 0)) + params
+            return job.kept_bytes * (chunk + (count if in_memory else 0)) + about
 
         while True:
             devices = program.devices(count)

@@ -39,6 +39,13 @@ class Source(NamedTuple):
             return self.array
         return self.array[rows // self.stride % self.size - self.first]
 
+    def whole(self, count: int) -> np.ndarray:
+        """What all runs take of an uncut one, without the indices of `take`: they would be as large."""
+        if not self.size:
+            return self.array
+        found = np.repeat(self.array, self.stride, axis=0)
+        return found if len(found) == count else np.resize(found, (count, *found.shape[1:]))
+
     def cut(self, start: int, stop: int) -> Source:
         """What runs start to stop - 1 need of it, of an array whose rows do not recur."""
         first, last = start // self.stride, (stop - 1) // self.stride + 1
@@ -84,15 +91,20 @@ class Runs:
 
     def params(self) -> Any:
         """The parameters of all runs: those that vary of shape (count, *shape)."""
-        rows, named = np.arange(self.count), self.named
-        keys = self.plan.model.Params.fields
-        return self.form.params.replace(**{k: named[f"params.{k}"].take(rows) for k in keys})
+        named, keys = self.named, self.plan.model.Params.fields
+        whole = {key: named[f"params.{key}"].whole(self.count) for key in keys}
+        return self.form.params.replace(**whole)
+
+    def labelled(self) -> dict[str, np.ndarray]:
+        """The labels of all runs, (count,) each."""
+        return {name: source.whole(self.count) for name, source in self.labels.items()}
 
     @property
-    def params_bytes(self) -> int:
-        """The memory of `params`."""
+    def about_bytes(self) -> int:
+        """The memory of the parameters and labels of all runs."""
         params = [self.named[f"params.{key}"] for key in self.plan.model.Params.fields]
-        return sum(one.array.nbytes * one.stride for one in params if one.size)
+        several = [one for one in (*params, *self.labels.values()) if one.size]
+        return sum(one.array.nbytes // one.size * self.count for one in several)
 
     def identity(self) -> dict[str, str]:
         """Input -> a short text that stands for its values."""

@@ -187,9 +187,8 @@ class Job:
             yield _engine.Task(number, start, stop, own, about, str(folder.path), folder.digest)
 
     def result(self, values: Any) -> Sweep:
-        found, every = self.found, np.arange(self.found.count)
-        labels = {name: source.take(every) for name, source in found.labels.items()}
-        model, program = found.plan.model, self.program
+        found, program = self.found, self.program
+        model, labels = found.plan.model, found.labelled()
         return Sweep(model, found.params(), values, program.axis, labels, program.block)
 
 

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sweep_cases import BOUNDS, TOY
+from sweep_cases import BOUNDS, NOISY, TOY
 
 from macrostat_jax import sample
 from macrostat_jax.sample import _memory
+from macrostat_jax.sample._runs import runs
 
 HERE = Path(__file__).parent
 linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
@@ -89,6 +90,21 @@ def test_blocks_shrink_with_the_room_there_is(monkeypatch):
     assert blocks[10_000_000] > blocks[1_000_000] > blocks[100_000]
     with pytest.raises(ValueError, match="do not suffice"):
         sample.sweep(TOY, design, memory=results + 1000)
+
+
+@pytest.mark.parametrize("factors", [{}, {"scenarios": ["default", "boom"]}, {"seeds": 3}])
+def test_parameters_and_labels_of_all_runs_are_accounted_for(factors):
+    """Of 2 million runs that keep one number they are most of the memory."""
+    model = NOISY if "seeds" in factors else TOY
+    design = sample.random(model, 40, BOUNDS)
+    found = runs(model, sample.cross(design, **factors) if factors else design)
+    every, params, labels = np.arange(found.count), found.params(), found.labelled()
+    arrays = {**{f"params.{key}": getattr(params, key) for key in params.fields}, **labels}
+    assert found.about_bytes == sum(array.nbytes for array in arrays.values())
+    for name, source in (found.named | found.labels).items():
+        whole = source.whole(found.count)
+        np.testing.assert_array_equal(whole, source.take(every))
+        assert name not in arrays or np.array_equal(whole, arrays[name])
 
 
 @pytest.mark.parametrize(
