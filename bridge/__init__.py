@@ -27,4 +27,4 @@ from bridge._convert import to_jax as to_jax
 from bridge._convert import to_torch as to_torch
 from bridge._function import torch_function as torch_function
 from bridge._torch_engine import Torch as Torch
-from bridge._torch_engine import TorchModel as TorchModel
+from bridge._torch_model import TorchModel as TorchModel

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from jax.lax import RoundingMethod
 
-from macrostat_jax import Model
-from macrostat_jax.engines import Engine, traced
+from macrostat_jax.engines import Engine
 
 
 def _divide(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -28,7 +28,6 @@ ELEMENTWISE: dict[str, Callable[..., torch.Tensor]] = {
     "sign": torch.sign,
     "floor": torch.floor,
     "ceil": torch.ceil,
-    "round": torch.round,
     "max": torch.maximum,
     "min": torch.minimum,
     "pow": torch.pow,
@@ -146,8 +145,15 @@ class Torch(Engine):
             result = torch.where(which == number, case, result)
         return result
 
+    def round(self, x: torch.Tensor, *, rounding_method: Any, **_: Any) -> torch.Tensor:
+        if rounding_method == RoundingMethod.TO_NEAREST_EVEN:
+            return torch.round(x)
+        away = torch.trunc(x) + torch.sign(x)
+        return torch.where(torch.abs(x - torch.trunc(x)) == 0.5, away, torch.round(x))
+
     def clamp(self, low: Any, x: torch.Tensor, high: Any, **_: Any) -> torch.Tensor:
-        return torch.clamp(x, low, high)
+        # Not torch.clamp: at a bound it has the derivative of the inside, and JAX has not.
+        return torch.where(x <= low, low, torch.where(x >= high, high, x))
 
     def integer_pow(self, x: torch.Tensor, *, y: int, **_: Any) -> torch.Tensor:
         return torch.pow(x, y)
@@ -188,37 +194,3 @@ class Torch(Engine):
         else:
             found = torch.func.jacfwd(outputs, argnums=every)(*given)
         return [[self.numpy(block) for block in row] for row in found]
-
-
-class TorchModel(torch.nn.Module):
-    """A model as a module of torch alone: its parameters are the module's, a call simulates.
-
-        module = TorchModel(models.GL06PC, periods=50)
-        module()["national_income"][-1].backward()
-
-    Traced once, then run by torch's own operations, without JAX: to embed in a network, to send through
-    `torch.compile` or `torch.func`. For speed use `bridge.torch_function` or the torch API, which JAX
-    compiles.
-
-    Args:
-        model: the model.
-        engine: where it runs; default: on the CPU.
-        inputs: as in `macrostat_jax.simulate`; one run, no batch. Values of `params` are the
-            parameters' starting values. A random model keeps the noise it is given, or draws here.
-
-    Raises:
-        As `macrostat_jax.simulate`; when called, `UnsupportedOperation`.
-    """
-
-    def __init__(self, model: Model, *, engine: Torch | None = None, **inputs: Any) -> None:
-        super().__init__()
-        self.engine = Torch() if engine is None else engine
-        self.keys = tuple(model.State.fields)
-        self.program, start = traced(model, **inputs)
-        for name, value in start.items():
-            self.register_parameter(name, torch.nn.Parameter(self.engine.asarray(value)))
-
-    def forward(self) -> dict[str, torch.Tensor]:
-        """Variable -> path (T, *shape), by the fields' own names."""
-        path = self.engine.run(self.program, *self.parameters())
-        return dict(zip(self.keys, path, strict=True))

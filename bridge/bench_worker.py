@@ -7,9 +7,9 @@ differentiates by itself; the compiled form compiles the step.
 
 from __future__ import annotations
 
+import functools
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -21,94 +21,21 @@ from macrostat_jax.bench._cases import Case
 from macrostat_jax.bench._protocol import Refused, repeat
 from macrostat_jax.bench._subject import Subject
 from macrostat_jax.bench.worker import SQUARE, STREAM, EngineBackend, program_of, versions
-from macrostat_jax.causality import _open, _same_rank
-from macrostat_jax.engines._evaluate import CALLS
 
-from ._torch_engine import Torch
+from ._torch_straight import Straight
 
 PATIENCE = 60.0
 """Seconds of a call that is known beforehand to take longer are not waited for."""
 
 
-class Stepped(Torch):
-    """The torch engine with each scan's body as straight torch code.
-
-    Args:
-        compiled: whether torch.compile compiles the bodies.
-    """
-
-    def __init__(self, *, compiled: bool) -> None:
-        super().__init__()
-        self.compiled = compiled
-        self.interpreted: str | None = None
-        self.seconds = 0.0
-        self._bodies: dict[int, tuple[Any, Callable[..., Any]]] = {}
-
-    def _body(self, program: Any) -> Callable[..., Any]:
-        if id(program) not in self._bodies:
-            start = time.perf_counter()
-            self._bodies[id(program)] = program, self._straight(program)
-            self.seconds += time.perf_counter() - start
-        return self._bodies[id(program)][1]
-
-    def _straight(self, program: Any) -> Callable[..., Any]:
-        from torch.fx.experimental.proxy_tensor import make_fx
-
-        def body(*values: torch.Tensor) -> list[torch.Tensor]:
-            return self._present(self._called(program, values))
-
-        if loops(
-            program
-        ):  # unrolled, it would be as long as the loop: only the loop's body is straight
-            return body
-        kinds: list[Any] = [atom.aval for atom in _open(program).invars]
-        example = [self.asarray(np.ones(kind.shape, kind.dtype)) for kind in kinds]
-        try:
-            graph = make_fx(body)(*example)
-        except Exception as error:  # whatever the step does that a straight program cannot
-            if self.compiled:
-                raise Refused(f"the step is no straight program: {_protocol.said(error)}") from None
-            self.interpreted = _protocol.said(error)
-            return body
-        return torch.compile(graph, dynamic=False) if self.compiled else graph
-
-    def _scan(self, equation: Any, given: list[Any]) -> list[Any]:
-        params = equation.params
-        program = params["jaxpr"]
-        body = self._body(program)
-        opened = _open(program)
-        carries = _same_rank(equation.outvars, opened.outvars)
-        first = _same_rank(equation.invars, opened.invars) - carries
-        consts, carry = given[:first], given[first : first + carries]
-        paths = [path.unbind(0) for path in given[first + carries :]]
-        rows: list[Sequence[torch.Tensor]] = []
-        for t in (
-            reversed(range(params["length"])) if params["reverse"] else range(params["length"])
-        ):
-            out = body(*consts, *carry, *(path[t] for path in paths))
-            carry = list(out[:carries])
-            rows.append(out[carries:])
-        if params["reverse"]:
-            rows.reverse()
-        return [*carry, *(torch.stack(column) for column in zip(*rows, strict=True))]
-
-
-def loops(program: Any) -> bool:
-    """Whether a program has a loop of its own."""
-    return any(
-        equation.primitive.name == "scan"
-        or (
-            (name := CALLS.get(equation.primitive.name)) is not None
-            and loops(equation.params[name])
-        )
-        for equation in _open(program).eqns
-    )
+def _compiled(graph: torch.fx.GraphModule) -> Callable[..., Any]:
+    return torch.compile(graph, dynamic=False)
 
 
 class TorchBackend(EngineBackend):
     """torch on the CPU, eager or compiled step by step."""
 
-    engine: Stepped
+    engine: Straight
 
     def hello(self) -> dict[str, Any]:
         return {
@@ -134,27 +61,34 @@ class TorchBackend(EngineBackend):
                 "within torch.func torch runs a compiled step uncompiled: no forward mode"
             )
         torch._dynamo.reset()
-        self.engine = Stepped(compiled=compiled)
+        self.compiled = compiled
+        self.engine = Straight(finish=_compiled if compiled else None)
         found = super().prepare(case)
         if self.engine.interpreted:
-            found["note"] = f"interpreted step by step: {self.engine.interpreted}"
+            found["note"] = f"each step is interpreted: {self.engine.interpreted}"
         return found
 
     def plan(self, subject: Subject) -> tuple[Callable[[], Any], Any, str]:
         scenario = subject.case.scenario
         function = {"gradient": subject.loss, "hvp": subject.loss, "sweep": subject.sweep}
         program = program_of(subject, function.get(scenario, subject.path))
+        self.engine.prepare(program)
+        if self.compiled and self.engine.interpreted:
+            raise Refused(f"the step is no straight program: {self.engine.interpreted}")
         x = torch.tensor(subject.points if scenario == "sweep" else subject.x)
         self._weights = [torch.from_numpy(w) for w in subject.weights]
         self._direction = torch.from_numpy(subject.direction)
-        with torch.no_grad():
-            self.engine.run(program, x)  # makes the bodies, outside of torch.func's transforms
         call = getattr(self, "_" + scenario.replace("-", "_"))
-        run = self._runner(program)
+        run = functools.partial(self.engine.run, program)
         return lambda: call(run, x, subject), program, "its own"
 
-    def _runner(self, program: Any) -> Callable[[torch.Tensor], list[torch.Tensor]]:
-        return lambda x: self.engine.run(program, x)
+    def call(self) -> None:
+        try:
+            super().call()
+        except Exception as error:
+            if "C++ compiler" in str(error):
+                raise Refused("torch.compile needs a C++ compiler, and finds none") from None
+            raise
 
     def _simulate(self, run: Any, x: torch.Tensor, subject: Subject) -> Any:
         with torch.no_grad():
@@ -185,7 +119,7 @@ class TorchBackend(EngineBackend):
         return torch.func.jacfwd(lambda x: tuple(run(x)))(x)
 
     def _jacobian_reverse(self, run: Any, x: torch.Tensor, subject: Subject) -> Any:
-        if not self.engine.compiled:
+        if not self.compiled:
             return torch.func.jacrev(lambda x: tuple(run(x)))(x)
         # The backward pass of a compiled step cannot be batched: one pass per number.
         leaf = x.clone().requires_grad_()

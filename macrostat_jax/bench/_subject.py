@@ -28,6 +28,7 @@ class Subject:
 
     Attributes:
         x: the parameters as a vector (P,), in the declared order.
+        unravel: from such a vector to the record of the parameters.
         rest: everything else that a run depends on.
         keys: the variables that are real numbers: the outputs.
     """
@@ -46,7 +47,7 @@ class Subject:
         self.model = model
         self.draws = "key" in options
         given, self.plan = prepare(model, **options)
-        vector, self._unravel = ravel_pytree(given.params)
+        vector, self.unravel = ravel_pytree(given.params)
         self.x = np.asarray(vector)
         self.rest = given._replace(params=None)
         self.keys: tuple[str, ...] = tuple(k for k in model.real if k not in case.without)
@@ -66,7 +67,7 @@ class Subject:
 
     def path(self, x: Any, rest: Inputs) -> tuple[Any, ...]:
         """The real variables' paths, each (T, *shape)."""
-        path = trajectory(self.plan, rest._replace(params=self._unravel(x)))
+        path = trajectory(self.plan, rest._replace(params=self.unravel(x)))
         return tuple(getattr(path, key) for key in self.keys)
 
     def loss(self, x: Any, rest: Inputs) -> Any:

@@ -162,9 +162,16 @@ class Dual(Engine):
         return _linear(lambda *x: self._numpy.select_n(which.value, *x), *cases)
 
     def clamp(self, low: Any, x: Any, high: Any, **_: Any) -> Any:
-        inside = (x.value > low.value) & (x.value < high.value)
-        value = self._numpy.clamp(low.value, x.value, high.value)
-        return Number(value, None if x.dot is None else np.where(inside, x.dot, 0.0))
+        """Of whichever of the three it is; at a tie, as in JAX, the derivative is 0."""
+        change = None
+        for one, there in (
+            (low, low.value > x.value),
+            (x, (x.value > low.value) & (x.value < high.value)),
+            (high, high.value < x.value),
+        ):
+            if one.dot is not None:
+                change = _sum(change, np.where(there, one.dot, 0.0))
+        return Number(self._numpy.clamp(low.value, x.value, high.value), change)
 
     def integer_pow(self, x: Any, *, y: int, **_: Any) -> Any:
         value = self._numpy.integer_pow(x.value, y=y)
@@ -188,12 +195,21 @@ class Dual(Engine):
         return _extreme(np.min, x, tuple(axes))
 
     def reduce_prod(self, x: Any, *, axes: Any, **_: Any) -> Any:
-        axes = tuple(axes)
-        value = np.prod(x.value, axis=axes)
+        value = np.prod(x.value, axis=tuple(axes))
         if x.dot is None:
             return Number(value)
-        change = np.sum(x.dot / x.value, axis=axes)  # of the logarithm
-        return Number(value, value * change)
+        # Each factor's derivative times the others, found without dividing: a factor may be 0.
+        factors, dots = (_flattened(v, axes) for v in (x.value, x.dot))
+        one = np.ones_like(factors[..., :1])
+        before = np.cumprod(np.concatenate([one, factors[..., :-1]], -1), -1)
+        after = np.cumprod(np.concatenate([one, factors[..., :0:-1]], -1), -1)[..., ::-1]
+        return Number(value, np.sum(before * dots * after, axis=-1))
+
+
+def _flattened(x: Any, axes: Sequence[int]) -> Any:
+    """The axes as one, the last."""
+    kept = [at for at in range(np.ndim(x)) if at not in axes]
+    return np.transpose(x, [*kept, *axes]).reshape(*(np.shape(x)[at] for at in kept), -1)
 
 
 def _extreme(function: Callable[..., Any], x: Number, axes: tuple[int, ...]) -> Number:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import scipy.special
+from jax.lax import RoundingMethod
 
 from ._evaluate import Engine
 
@@ -33,7 +34,6 @@ ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "sign": np.sign,
     "floor": np.floor,
     "ceil": np.ceil,
-    "round": np.round,
     "max": np.maximum,
     "min": np.minimum,
     "pow": np.power,
@@ -143,6 +143,11 @@ class NumPy(Engine):
         if len(cases) == 2:
             return np.where(which, cases[1], cases[0])
         return np.choose(which, cases)
+
+    def round(self, x: Any, *, rounding_method: Any, **_: Any) -> Any:
+        if rounding_method == RoundingMethod.TO_NEAREST_EVEN:
+            return np.round(x)
+        return np.where(np.abs(x - np.trunc(x)) == 0.5, np.trunc(x) + np.sign(x), np.round(x))
 
     def clamp(self, low: Any, x: Any, high: Any, **_: Any) -> Any:
         return np.minimum(np.maximum(x, low), high)

@@ -64,18 +64,21 @@ def simulate(
     return jax.tree.unflatten(jax.tree.structure(shapes), path)
 
 
-def traced(model: Model, **inputs: Any) -> tuple[Any, dict[str, np.ndarray]]:
+def traced(
+    model: Model, *, dtype: np.dtype | None = None, **inputs: Any
+) -> tuple[Any, dict[str, np.ndarray]]:
     """A run as a program of its parameters, for engines that keep it.
 
     Args:
         model, inputs: as in `simulate`.
+        dtype: float32 or float64, of the whole run; default: that of the inputs.
 
     Returns:
         The program, a closed jaxpr from the parameters to the path of every variable, both in the
         declared order; and the parameters' values, by name.
     """
     with jax.enable_x64(True):
-        given, plan = _prepared(model, **inputs)
+        given, plan = _prepared(model, dtype=dtype, **inputs)
         start = {key: np.asarray(getattr(given.params, key)) for key in model.Params.fields}
 
         def run(*values: Any) -> list[Any]:
@@ -132,7 +135,7 @@ def jacobian(
     return Jacobian(model, resolved, values, chosen.name, at)
 
 
-def _prepared(model: Model, **inputs: Any) -> tuple[Inputs, Any]:
+def _prepared(model: Model, *, dtype: np.dtype | None = None, **inputs: Any) -> tuple[Inputs, Any]:
     key = inputs.get("key")
     given, plan = prepare(model, **inputs)
     if plan.batch is not None:
@@ -140,9 +143,10 @@ def _prepared(model: Model, **inputs: Any) -> tuple[Inputs, Any]:
     if key is not None:
         if model.Noise is None:
             raise ValueError(f"{model.name} draws from its key by itself: only JAX can run it.")
-        dtype = np.dtype(float)
-        noise = model.noise(key, periods=plan.periods, dtype=dtype)
+        noise = model.noise(key, periods=plan.periods, dtype=dtype or np.dtype(float))
         given, plan = prepare(model, **{**inputs, "key": None, "noise": noise})
+    if dtype is not None:
+        given = jax.tree.map(lambda x: x.astype(dtype) if x.dtype.kind == "f" else x, given)
     return given, plan
 
 

@@ -14,7 +14,8 @@ from jax.extend.core import Literal
 
 from .._model import Model, abstract_inputs
 from .._record import Record
-from ._numpy import NumPy
+from ._numpy import ELEMENTWISE, NumPy
+from ._structure import UnsupportedOperation
 
 if TYPE_CHECKING:
     import sympy
@@ -57,6 +58,17 @@ def _functions() -> dict[str, Callable[..., Any]]:
     return {name: np.frompyfunc(f, n, 1) for name, (n, f) in elementwise.items()}
 
 
+NUMBERS = {*ELEMENTWISE, "round", "argmin", "argmax"} - {
+    "add",
+    "add_any",
+    "sub",
+    "mul",
+    "div",
+    "neg",
+}
+"""Operations that the NumPy engine has and formulas have not, unless `_functions` says otherwise."""
+
+
 def _number(value: Any) -> Any:
     """A constant of the program as an exact number: 0.1 is a tenth."""
     import sympy as sp
@@ -82,6 +94,8 @@ class SymPy(NumPy):
             return lambda *values, **_: np.asarray(function(*values), object)
         if name in ("reduce_and", "reduce_or", "reduce_max", "reduce_min"):
             return getattr(self, name)
+        if name in NUMBERS:  # NumPy's of numbers: on formulas they fail, or compare them as objects
+            return None
         return super()._method(name)
 
     def _apply(self, equation: Any, given: list[Any]) -> list[Any]:
@@ -102,15 +116,50 @@ class SymPy(NumPy):
         return np.asarray(value)
 
     def astype(self, value: Any, dtype: np.dtype) -> Any:
+        """Truth values as 0 and 1, and numbers as whether they are 0; what is whole stays whole.
+
+        Raises:
+            UnsupportedOperation: a formula is to be cut to a whole number.
+        """
         import sympy as sp
 
-        if dtype.kind not in "fiu":
-            return value
+        def converted(x: Any) -> Any:
+            x = sp.sympify(x)
+            if dtype.kind == "b":
+                return sp.Ne(x, 0) if isinstance(x, sp.Expr) else x
+            if not isinstance(x, sp.Expr):
+                return sp.Piecewise((1, x), (0, True))
+            if dtype.kind in "iu" and not x.is_integer:
+                raise UnsupportedOperation(
+                    f"The {self.name} engine cuts no formula to a whole number."
+                )
+            return x
 
-        def number(x: Any) -> Any:
-            return x if isinstance(x, sp.Expr) else sp.Piecewise((1, x), (0, True))
+        return np.asarray(np.frompyfunc(converted, 1, 1)(value), object)
 
-        return np.asarray(np.frompyfunc(number, 1, 1)(value), object)
+    def clamp(self, low: Any, x: Any, high: Any, **_: Any) -> Any:
+        import sympy as sp
+
+        return np.asarray(
+            np.frompyfunc(lambda low, x, high: sp.Min(sp.Max(x, low), high), 3, 1)(low, x, high)
+        )
+
+    def while_(self, *given: Any, **params: Any) -> Any:
+        try:
+            return super().while_(*given, **params)
+        except TypeError as error:  # a relation between symbols is neither true nor false
+            raise self._undecided("loop") from error
+
+    def cond(self, which: Any, *given: Any, **params: Any) -> Any:
+        try:
+            return super().cond(which, *given, **params)
+        except TypeError as error:
+            raise self._undecided("branch") from error
+
+    def _undecided(self, what: str) -> UnsupportedOperation:
+        return UnsupportedOperation(
+            f"The {self.name} engine follows no {what} that depends on symbols."
+        )
 
     def take(self, value: Any, positions: Any) -> Any:
         return value[np.asarray(positions, int)]

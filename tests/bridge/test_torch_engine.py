@@ -1,15 +1,20 @@
 """Models run and differentiated by torch alone, against JAX."""
 
+import copy
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
 from jax import lax
 
 from bridge import Torch, TorchModel
+from bridge._torch_straight import Straight
 from macrostat_jax import diff, engines, models, simulate
+from macrostat_jax.bench._cases import Case
+from macrostat_jax.bench._subject import Subject
 
 SIZES = {
     "KirmansAnts": {"substep": 20},
@@ -17,16 +22,20 @@ SIZES = {
     "TwoMarketsABM": {"household": 24, "firm": 6},
 }
 
+LONG: dict[str, int] = {}
+"""Horizons of the slow test where the model's own would take rounding too far."""
+
 
 def sized(name: str) -> tuple[Any, dict[str, Any]]:
     model = getattr(models, name).resize(**SIZES.get(name, {}))
-    inputs: dict[str, Any] = {"key": jax.random.key(1)} if model.random else {}
-    if (
-        name == "TwoMarketsABM"
-    ):  # its people are drawn from a key of their own, which only JAX can do
-        with jax.enable_x64(True):
-            inputs["initial"] = simulate(model, periods=2, **inputs)[-1]
-    return model, inputs
+    return model, ({"key": jax.random.key(1)} if model.random else {})
+
+
+def close(found: Any, right: Any, rtol: float) -> None:
+    """Relative to the largest number there, or to 1."""
+    right = np.asarray(right)
+    scale = max(1.0, float(np.abs(right[np.isfinite(right)]).max(initial=0)))
+    np.testing.assert_allclose(found, right, rtol=rtol, atol=rtol * scale)
 
 
 @pytest.mark.parametrize("name", models.names())
@@ -38,15 +47,68 @@ def test_torch_runs_and_differentiates_every_model(name: str):
         path = engines.simulate(model, engine=Torch(), periods=5, **inputs)
         expected = simulate(model, periods=5, **inputs)
         for key in model.State.fields:
-            np.testing.assert_allclose(
-                getattr(path, key), getattr(expected, key), rtol=1e-12, atol=1e-12
-            )
+            close(getattr(path, key), getattr(expected, key), 1e-12)
         right = diff.jacobian(model, of, wrt=wrt, mode="forward", periods=3, **inputs)
         found = engines.jacobian(model, of, wrt=wrt, engine=Torch(), periods=3, **inputs)
     for output, blocks in right.values.items():
         for label, block in blocks.items():
-            scale = 1e-10 * max(1.0, float(np.nanmax(np.abs(block), initial=0)))
-            np.testing.assert_allclose(found[output, label], block, rtol=1e-10, atol=scale)
+            close(found[output, label], block, 1e-10)
+
+
+def check_module(name: str, periods: int | None, pulled_back: bool) -> None:
+    """A model as straight torch code: its path, pushed forward by torch.func, pulled back by autograd.
+
+    Without `pulled_back` the pullback is held to the pushforward alone, w (J v) = (w J) v, which spares
+    compiling JAX's.
+    """
+    with jax.enable_x64(True):
+        chosen = models.get(name).periods if periods is None else periods
+        subject = Subject(Case(name, "vjp", chosen, 1, tuple(SIZES.get(name, {}).items())))
+        rest, weights, direction = subject.rest, subject.weights, subject.direction
+        push = jax.jit(lambda x: jax.jvp(lambda x: subject.path(x, rest), (x,), (direction,)))
+        path, slope = push(subject.x)
+        along = subject.unravel(jnp.asarray(direction))
+    inputs: dict[str, Any] = {"key": jax.random.key(0)} if rest.noise is not None else {}
+    module = TorchModel(subject.model, periods=chosen, **inputs)
+    given = dict(module.named_parameters())
+
+    def outputs(values: Any) -> tuple[torch.Tensor, ...]:
+        found = torch.func.functional_call(module, values, ())
+        return tuple(found[key] for key in subject.keys)
+
+    found = outputs(given)
+    for value, right in zip(found, path, strict=True):
+        close(value.detach(), right, 1e-12)
+    at = {key: p.detach() for key, p in given.items()}
+    tangent = {key: torch.tensor(np.asarray(getattr(along, key))) for key in at}
+    for value, right in zip(torch.func.jvp(outputs, (at,), (tangent,))[1], slope, strict=True):
+        close(value, right, 1e-10)
+    moved = [(y, torch.tensor(w)) for y, w in zip(found, weights, strict=True) if y.requires_grad]
+    if moved:
+        values, given_weights = zip(*moved, strict=True)
+        torch.autograd.backward(values, given_weights)
+    gradient = {key: torch.zeros_like(p) if p.grad is None else p.grad for key, p in given.items()}
+    ahead = sum(float((w * np.asarray(s)).sum()) for w, s in zip(weights, slope, strict=True))
+    size = sum(float(np.abs(w * np.asarray(s)).sum()) for w, s in zip(weights, slope, strict=True))
+    back = sum(float((gradient[key] * tangent[key]).sum()) for key in given)
+    assert abs(back - ahead) <= 1e-10 * max(1.0, size)
+    if pulled_back:
+        with jax.enable_x64(True):
+            pull = jax.jit(lambda x: jax.vjp(lambda x: subject.path(x, rest), x)[1](weights)[0])
+            expected = subject.unravel(pull(subject.x))
+        for key in given:
+            close(gradient[key], getattr(expected, key), 1e-10)
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_every_model_as_straight_torch_code(name: str):
+    check_module(name, periods=3, pulled_back=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", models.names())
+def test_every_model_as_straight_torch_code_over_its_horizon(name: str):
+    check_module(name, LONG.get(name), pulled_back=True)
 
 
 @pytest.mark.parametrize("mode", ["jacrev", "jacfwd"])
@@ -95,6 +157,75 @@ def test_a_module_of_torch_alone():
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0]
+
+
+def test_a_module_in_single_precision():
+    module = TorchModel(models.GL06PC, periods=20, dtype=torch.float32)
+    path = module()
+    assert {p.dtype for p in module.parameters()} == {torch.float32}
+    assert {value.dtype for value in path.values()} == {torch.float32}
+    expected = simulate(models.GL06PC, periods=20)
+    for key, value in path.items():  # some 20 periods of rounding in 24 bits
+        np.testing.assert_allclose(value.detach(), getattr(expected, key), rtol=1e-4, atol=1e-3)
+    path["national_income"][-1].backward()
+    with pytest.raises(TypeError, match=r"torch.float64 or torch.float32"):
+        TorchModel(models.GL06PC, dtype=torch.float16)
+
+
+def test_a_module_in_a_batch_and_copied():
+    module = TorchModel(models.GL06SIM, periods=5)
+    rates = torch.tensor([0.15, 0.2, 0.25], dtype=torch.float64)
+
+    def income(rate: torch.Tensor) -> torch.Tensor:
+        given = {**dict(module.named_parameters()), "tax_rate": rate}
+        return torch.func.functional_call(module, given, ())["national_income"]
+
+    batch = torch.func.vmap(income)(rates)
+    with jax.enable_x64(True):
+        right = simulate(models.GL06SIM, models.GL06SIM.params(tax_rate=rates.numpy()), periods=5)
+    close(batch.detach(), np.asarray(right.national_income).T, 1e-12)
+    twin = copy.deepcopy(module)
+    with torch.no_grad():
+        dict(twin.named_parameters())["tax_rate"].fill_(0.25)
+    close(twin()["national_income"].detach(), batch[2].detach(), 1e-12)
+    close(module()["national_income"].detach(), batch[1].detach(), 1e-12)
+
+
+def test_straight_code_does_not_keep_the_numbers_it_was_made_with():
+    def step(c: Any, row: Any) -> Any:
+        at = jnp.argmax(row)
+        turned = lax.dynamic_slice(jnp.concatenate([c, c]), (at,), (3,))
+        chosen = lax.cond(row[0] > 0, lambda: turned, lambda: -turned)
+        moved = chosen.at[(at + 1) % 3].add(row[1])
+        return moved, moved[jnp.argmin(row)] * row
+
+    def run(rows: Any) -> Any:
+        return lax.scan(step, jnp.arange(3.0), rows)[1]
+
+    rows = np.random.default_rng(0).normal(size=(9, 3))
+    with jax.enable_x64(True):
+        program = jax.make_jaxpr(run)(rows)
+        right, slopes = run(rows), jax.jacfwd(run)(rows)
+    engine = Straight()
+    engine.prepare(program)
+    assert engine.interpreted is None
+    close(engine.run(program, torch.tensor(rows))[0], right, 1e-14)
+    found = torch.func.jacfwd(lambda x: engine.run(program, x)[0])(torch.tensor(rows))
+    close(found, slopes, 1e-13)
+
+
+def test_a_loop_that_its_values_end_is_interpreted():
+    def step(c: Any, row: Any) -> Any:
+        c = lax.while_loop(lambda y: y < row, lambda y: y * 2 + 1, c)
+        return c - row, c
+
+    with jax.enable_x64(True):
+        rows = np.array([1.0, 5.0, 2.0])
+        program = jax.make_jaxpr(lambda r: lax.scan(step, 0.0, r)[1])(rows)
+        right = lax.scan(step, 0.0, rows)[1]
+    engine = Straight()
+    close(engine.run(program, torch.tensor(rows))[0], right, 1e-14)
+    assert "ends when its values say so" in str(engine.interpreted)
 
 
 def test_bad_modes():

@@ -18,27 +18,40 @@ SIZES = {
     "TwoMarketsABM": {"household": 24, "firm": 6},
 }
 
+LONG: dict[str, int] = {}
+"""Horizons of the slow test where the model's own would take rounding too far."""
+
 
 def sized(name: str) -> tuple[Model, dict[str, Any]]:
     model = getattr(models, name).resize(**SIZES.get(name, {}))
-    inputs: dict[str, Any] = {"key": jax.random.key(1)} if model.random else {}
-    if (
-        name == "TwoMarketsABM"
-    ):  # its people are drawn from a key of their own, which only JAX can do
-        with jax.enable_x64(True):
-            inputs["initial"] = simulate(model, periods=2, **inputs)[-1]
-    return model, inputs
+    return model, ({"key": jax.random.key(1)} if model.random else {})
+
+
+def agrees(path, expected):
+    """To 1e-12 of the largest value that the variable takes, or of 1."""
+    for key, right in vars(expected).items():
+        right, found = np.asarray(right), getattr(path, key)
+        assert isinstance(found, np.ndarray)
+        scale = max(1.0, float(np.abs(right[np.isfinite(right)]).max(initial=0)))
+        np.testing.assert_allclose(found, right, rtol=1e-12, atol=1e-12 * scale, err_msg=key)
+
+
+def same_derivatives(found, expected):
+    """To 1e-10 of the largest derivative of that variable by that parameter, or of 1."""
+    for output, blocks in expected.values.items():
+        for label, block in blocks.items():
+            finite = np.abs(block[np.isfinite(block)])
+            scale = 1e-10 * max(1.0, float(finite.max(initial=0)))
+            np.testing.assert_allclose(
+                found[output, label], block, rtol=1e-10, atol=scale, err_msg=f"{output} {label}"
+            )
 
 
 @pytest.mark.parametrize("name", models.names())
 def test_numpy_runs_every_model(name):
     model, inputs = sized(name)
     path = engines.simulate(model, engine="numpy", periods=6, **inputs)
-    expected = simulate(model, periods=6, **inputs)
-    for key in model.State.fields:
-        found = getattr(path, key)
-        assert isinstance(found, np.ndarray)
-        np.testing.assert_allclose(found, getattr(expected, key), rtol=1e-12, atol=1e-12)
+    agrees(path, simulate(model, periods=6, **inputs))
 
 
 @pytest.mark.parametrize("name", models.names())
@@ -46,11 +59,18 @@ def test_dual_numbers_give_the_derivatives_of_jax(name):
     model, inputs = sized(name)
     wrt = list(model.Params.fields)[:: max(1, len(model.Params.fields) // 8)]
     found = engines.jacobian(model, wrt=wrt, engine="dual", periods=4, **inputs)
-    expected = diff.jacobian(model, wrt=wrt, mode="forward", periods=4, **inputs)
-    for output, blocks in expected.values.items():
-        for label, block in blocks.items():
-            scale = 1e-10 * max(1.0, float(np.nanmax(np.abs(block), initial=0)))
-            np.testing.assert_allclose(found[output, label], block, rtol=1e-10, atol=scale)
+    same_derivatives(found, diff.jacobian(model, wrt=wrt, mode="forward", periods=4, **inputs))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", models.names())
+def test_every_variable_by_every_parameter_over_the_whole_horizon(name):
+    model, inputs = sized(name)
+    periods = {"periods": LONG[name]} if name in LONG else {}
+    path = engines.simulate(model, engine="numpy", **periods, **inputs)
+    agrees(path, simulate(model, **periods, **inputs))
+    found = engines.jacobian(model, engine="dual", **periods, **inputs)
+    same_derivatives(found, diff.jacobian(model, mode="forward", **periods, **inputs))
 
 
 def test_derivatives_by_paths_and_initial_states():
@@ -101,6 +121,19 @@ def test_primitives_of_two_numbers(name):
         lambda x: lax.cond(x[0] < 1, lambda y: y * y, lambda y: -y, x),
         lambda x: lax.scan(lambda c, r: (c * r, c + r), 1.0, x, reverse=True)[1],
         lambda x: jax.vmap(lambda a: jnp.tanh(a * x))(x).sum(0) + lax.stop_gradient(x) * x,
+        lambda x: lax.dynamic_slice(x, (jnp.argmax(x),), (2,)) * x[:2],
+        lambda x: x[jnp.array([2, 0, 3, 1])][jnp.argmin(x)] * x,
+        lambda x: jnp.take(x, jnp.array([1, 9, -1]), mode="fill") ** 2,
+        lambda x: jnp.take(x, jnp.array([1, 9, -8]), mode="clip") ** 2,
+        lambda x: x.at[jnp.array([1, 9])].add(x[:2] ** 2, mode="clip"),
+        lambda x: x.at[jnp.array([1, 9])].add(x[:2] ** 2, mode="drop"),
+        lambda x: jnp.outer(x, x).at[1:3, jnp.array([0, 3])].add(x[:2] * x[0]),
+        lambda x: lax.clamp(x * 0 + x[3], x, x * 0 + 1 + x[0]),
+        lambda x: lax.clamp(0.7, x, 1.5) + jnp.prod((x - 1.5) * x),
+        lambda x: jnp.prod(jnp.outer(x - 0.7, x - 1.5), axis=1),
+        lambda x: lax.round(x * 0 + jnp.array([0.5, 1.5, -0.5, 2.4])) + x,
+        lambda x: jnp.round(x * 0 + jnp.array([0.5, 1.5, -0.5, 2.4])) + x,
+        lambda x: x * jax.random.normal(jax.random.key(3), (4,)),
         lambda x: jnp.take_along_axis(x, jnp.argmin(x, keepdims=True), 0) * jnp.stack([x, x])[1],
     ],
 )
@@ -168,7 +201,48 @@ def test_symbolic_jacobians_are_those_of_jax(name):
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
 
 
+def test_a_symbolic_hessian_is_that_of_jax():
+    model, of = models.NK3E, "rate_response"
+    formulas = engines.symbolic(model, "reduced")
+    wrt = list(model.Params.fields)[:4]
+    prior, row = simulate(model, periods=3)[-1], model.scenario()[0]
+    symbols, values = [], []
+    for prefix, record in (("prior.", prior), ("", model.params()), ("scenario.", row)):
+        for key in record.fields:
+            symbols += list(np.ravel(formulas.symbols[prefix + key]))
+            values += list(np.ravel(np.asarray(getattr(record, key), float)))
+    found = formulas.hessian(of, wrt).subs(dict(zip(symbols, values, strict=True)))
+
+    def one(x):
+        params = model.params().replace(**dict(zip(wrt, x, strict=True)))
+        return getattr(model.step(prior, params, row), of)
+
+    right = jax.hessian(one)(jnp.array([getattr(model.params(), key) for key in wrt]))
+    np.testing.assert_allclose(np.array(found, float), right, rtol=1e-9, atol=1e-9)
+
+
 # Bad input --------------------------------------------------------------------------------------
+
+
+def loop(x):
+    return lax.while_loop(lambda y: y[0] < 3, lambda y: 2 * y, x)
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (loop, "sympy engine follows no loop that depends on symbols"),
+        (lambda x: lax.cond(x[0] > 1, jnp.sin, jnp.cos, x), "follows no branch that depends"),
+        (lambda x: jnp.floor(x), "sympy engine has no operation 'floor'"),
+        (lambda x: lax.rem(x, x[::-1]), "sympy engine has no operation 'rem'"),
+        (lambda x: x[jnp.argmin(x)], "sympy engine has no operation 'argmin'"),
+        (lambda x: x.astype(int), "sympy engine cuts no formula to a whole number"),
+    ],
+)
+def test_what_has_no_formula_is_refused_by_name(function, words):
+    program = jax.make_jaxpr(function)(np.ones(2))
+    with pytest.raises(engines.UnsupportedOperation, match=words):
+        engines.SymPy().run(program, np.array(sp.symbols("a b"), object))
 
 
 def test_a_missing_operation_is_named():
