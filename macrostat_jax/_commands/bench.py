@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import re
 import shlex
 import sys
 import time
@@ -49,10 +50,11 @@ def add(parser: argparse.ArgumentParser) -> None:
     take("--processes", type=int, default=3, metavar="N",
          help="fresh processes of each backend (default: 3; 1 is quick, and cannot tell as much)")  # fmt: skip
     take("--limit", type=float, default=120.0, metavar="SECONDS",
-         help="give up a call after this (default: 120)")  # fmt: skip
+         help="give up a call after this, and further rounds of a row (default: 120)")  # fmt: skip
     take("--seed", type=int, default=0, metavar="N", help="of random models' noise (default: 0)")
     take("--peer", metavar="PYTHON", help="a Python that has the published torch package")
-    take("--json", metavar="FILE", help="save everything, for --compare and for machines")
+    take("--json", metavar="FILE",
+         help="save everything, for --compare and machines (until the end: NAME.part.json)")  # fmt: skip
     take("--csv", metavar="FILE", help="save the figures as a table")
     take("--plot", metavar="FILE", help="save a picture: times against batch and horizon")
     take("--compare", nargs=2, metavar=("OLD", "NEW"),
@@ -101,26 +103,44 @@ def _measure(arguments: Any) -> int:
         file = getattr(arguments, option)
         if file and Path(file).suffix != ending:  # said before minutes of measuring, not after
             raise ValueError(f"--{option} {file}: the file's name ends in {ending}.")
-    with _told() as tell:
-        found = bench.run(
-            arguments.models or DEFAULT,
-            scenarios=_names(arguments.scenario),
-            backends=_names(arguments.backend),
-            periods=_numbers("--periods", arguments.periods) or (),
-            batch=_numbers("--batch", arguments.batch) or (1024,),
-            sizes=_sizes(arguments.size),
-            budget=arguments.budget,
-            rounds=arguments.rounds,
-            processes=arguments.processes,
-            limit=arguments.limit,
-            peer=arguments.peer,
-            seed=arguments.seed,
-            command=_command(),
-            progress=tell,
-        )
-    for file in (arguments.json, arguments.csv):
+    if arguments.plot:
+        from matplotlib.figure import Figure
+
+        kinds = Figure().canvas.get_supported_filetypes()
+        if Path(arguments.plot).suffix[1:].lower() not in kinds:
+            raise ValueError(
+                f"--plot {arguments.plot}: the name ends in one of .{', .'.join(kinds)}."
+            )
+    begun = Path(arguments.json).with_suffix(".part.json") if arguments.json else None
+    try:
+        with _told() as tell:
+            found = bench.run(
+                arguments.models or DEFAULT,
+                scenarios=_names(arguments.scenario),
+                backends=_names(arguments.backend),
+                periods=_numbers("--periods", arguments.periods) or (),
+                batch=_numbers("--batch", arguments.batch) or (1024,),
+                sizes=_sizes(arguments.size),
+                budget=arguments.budget,
+                rounds=arguments.rounds,
+                processes=arguments.processes,
+                limit=arguments.limit,
+                peer=arguments.peer,
+                seed=arguments.seed,
+                command=_command(),
+                progress=tell,
+                keep=begun,
+            )
+    except KeyboardInterrupt:
+        print("macrostat bench: stopped before anything was measured.", file=sys.stderr)
+        return 130
+    stopped = bool(found.settings.get("stopped"))
+    json_file = begun if stopped else arguments.json  # part of a run takes no whole one's place
+    for file in (json_file, arguments.csv):
         if file:
             found.save(file)
+    if begun is not None and not stopped:
+        begun.unlink(missing_ok=True)
     print(found)
     if arguments.plot:
         if any(row.measured for row in found.rows):
@@ -128,8 +148,8 @@ def _measure(arguments: Any) -> int:
         else:
             print("macrostat bench: nothing was measured: no picture.", file=sys.stderr)
             arguments.plot = None
-    _say_saved(arguments.json, arguments.csv, arguments.plot)
-    if found.settings.get("stopped"):
+    _say_saved(json_file, arguments.csv, arguments.plot)
+    if stopped:
         print("macrostat bench: stopped; what was measured until then is above.", file=sys.stderr)
         return 130
     wrong = [row for row in found.rows if row.agrees is False]
@@ -163,8 +183,9 @@ def _sizes(given: list[str]) -> list[dict[str, int]]:
 
 def _command() -> str:
     """The command line, without the paths of this machine."""
-    given = [Path(one).name if "/" in one else one for one in sys.argv[1:]]
-    return shlex.join(["macrostat", *given])
+    return shlex.join(
+        ["macrostat", *(re.sub(r"(^|(?<==))/?([^/=]+/)+", "", a) for a in sys.argv[1:])]
+    )
 
 
 @contextlib.contextmanager

@@ -38,9 +38,10 @@ class Comparison:
         self.judgements, self.differs, self.level = judgements, differs, level
 
     def __str__(self) -> str:
-        from ._table import comparison
+        from ._table import terminal
+        from ._verdicts import comparison
 
-        return comparison(self)
+        return comparison(self, terminal())
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -132,14 +133,3 @@ def _named(row: Row | None) -> dict[str, Any]:
     assert row is not None
     names = ("model", "scenario", "backend", "periods", "batch", "sizes")
     return {name: getattr(row, name) for name in names}
-
-
-def single(judgements: list[Judgement]) -> bool:
-    """Whether some interval is of one process, and hence widened by `ALONE`."""
-    return any(
-        one.interval is not None
-        and one.before is not None
-        and one.after is not None
-        and min(len(one.before.seconds), len(one.after.seconds)) < 2
-        for one in judgements
-    )

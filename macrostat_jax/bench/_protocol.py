@@ -26,7 +26,8 @@ def serve(subject: Any) -> None:
     Args:
         subject: with methods `hello() -> dict`, `limits() -> dict`, `prepare(case) -> dict`,
             `call() -> None` (which waits for the result), `result(file) -> dict`,
-            `reference(case, file) -> dict` and `drop() -> None`.
+            `reference(case, file) -> dict` and `drop() -> None`; and, where it computes in another
+            memory than the process's, `device_bytes`.
     """
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
@@ -45,7 +46,8 @@ def serve(subject: Any) -> None:
         return {"seconds": time.perf_counter() - start, **found}
 
     def peak(_: Any) -> dict[str, Any]:
-        return {"bytes": memory.growth()}
+        on_device = getattr(subject, "device_bytes", None)
+        return {"bytes": memory.growth() if on_device is None else on_device}
 
     def drop(_: Any) -> dict[str, Any]:
         subject.drop()

@@ -177,9 +177,9 @@ class Results:
         ]
 
     def __str__(self) -> str:
-        from ._table import table
+        from ._table import table, terminal
 
-        return table(self)
+        return table(self, terminal())
 
     def to_dict(self) -> dict[str, Any]:
         return {

@@ -1,61 +1,93 @@
-"""Results and comparisons as text."""
+"""Results as text."""
 
 from __future__ import annotations
 
 import math
+import shutil
+import sys
+import textwrap
 from collections.abc import Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from ._figures import ALONE, Spread, crossovers
+from ._figures import Spread, crossovers
 from ._results import Results, Row
-
-if TYPE_CHECKING:
-    from ._compare import Comparison
 
 HEADER = (
     "scenario", "backend", "call", "quartiles", "in sims", "runs", "x limit", "first", "compile",
     "memory", "agrees to",
 )  # fmt: skip
-LEGEND = """
-  call: median of the interleaved repeats. in sims: in plain simulations of the same backend (sweep: per run).
-  runs: over the horizon, by definition: of the model + t tangent + a adjoint. x limit: over the time that the
-  arithmetic, or moving inputs and results, takes at the rates measured here. first: until the first result;
-  compile: the share of tracing and compiling. memory: growth of the process at its peak. agrees to: largest
-  difference from the reference, relative to the largest entry or 1; ! where that is more than rounding."""
+LEGEND = """\
+call: median of the interleaved repeats. in sims: in plain simulations of the same backend (sweep: per run). \
+runs: over the horizon, by definition: of the model + t tangent + a adjoint. x limit: over the time that the \
+arithmetic, or moving inputs and results, takes at the rates measured here. first: until the first result; \
+compile: the share of tracing and compiling. memory: growth of the process at its peak (on a GPU or TPU: what \
+the program takes there). agrees to: largest difference from the reference, relative to the largest entry or \
+1; ! where that is more than rounding."""
+PROSE = 110
+"""The longest line of running text."""
 
 
-def table(results: Results) -> str:
-    """All rows, size by size; the reasons below; the limits and versions of every backend."""
-    lines = [_title(results), ""]
+def table(results: Results, width: int | None = None) -> str:
+    """All rows, size by size; the reasons below; the limits and versions of every backend.
+
+    Args:
+        results: what to show.
+        width: in characters; columns that have no room stand in another block below. None: no limit.
+    """
+    lines = [*_title(results, width), ""]
     for name, about in results.backends.items():
-        lines.append("  " + _about(name, about))
-    for size, rows in groupby(results.rows, key=_size):
+        lines += wrapped(_about(name, about), width, 16)
+    for size, rows in groupby(results.rows, key=size_of):
         found = list(rows)
         measured = [row for row in found if row.measured]
-        lines += ["", _heading(size, measured)]
-        lines += _aligned([HEADER, *(_cells(row) for row in measured)])
-        lines += _reasons(found, results)
+        lines += ["", *wrapped(heading(size, measured), width, 2, first=0)]
+        if measured:
+            lines += blocks([HEADER, *(_cells(row) for row in measured)], width)
+        lines += [one for line in _reasons(found, results) for one in wrapped(line, width, 6)]
     if crossed := crossing(results):
-        lines += ["", "Crossovers", *(f"  {line}" for line in crossed)]
+        lines += ["", "Crossovers"]
+        lines += [one for line in crossed for one in wrapped(line, width, 4)]
     notes: dict[str, list[str]] = {}
     for row in results.rows:
         if row.note:
             notes.setdefault(f"{row.backend}, {row.model}: {row.note}", []).append(row.scenario)
     if notes:
         lines += ["", "Notes"]
-        lines += [f"  {note} ({', '.join(dict.fromkeys(w))})" for note, w in notes.items()]
-    return "\n".join([*lines, LEGEND])
+        for note, scenarios in notes.items():
+            lines += wrapped(f"{note} ({', '.join(dict.fromkeys(scenarios))})", width, 4)
+    return "\n".join([*lines, "", *wrapped(LEGEND, min(width or PROSE, PROSE), 2)])
 
 
-def _title(results: Results) -> str:
+def terminal() -> int | None:
+    """The width of the terminal that standard output is; None where it is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def wrapped(text: str, width: int | None, hanging: int, first: int = 2) -> list[str]:
+    """Text as lines: the first indented by `first`, the others by `hanging`."""
+    if width is None:
+        return [" " * first + text]
+    return textwrap.wrap(
+        text,
+        max(width, 40),
+        initial_indent=" " * first,
+        subsequent_indent=" " * hanging,
+        break_on_hyphens=False,
+    )
+
+
+def _title(results: Results, width: int | None) -> list[str]:
     machine, settings = results.machine, results.settings
     parts = [f"{machine['cores']} cores", machine["cpu"], machine["system"]]
     many = settings["processes"]
     repeats = f"{many} process{'es' if many > 1 else ''} of {settings['rounds']} rounds each"
-    return f"Backends side by side: {repeats}, {settings['date']}\n  {', '.join(map(str, parts))}"
+    first = f"Backends side by side: {repeats}, {settings['date']}"
+    if settings.get("stopped"):
+        first += ", stopped early"
+    return [*wrapped(first, width, 2, first=0), *wrapped(", ".join(map(str, parts)), width, 4)]
 
 
 def _about(name: str, about: dict[str, Any]) -> str:
@@ -75,11 +107,11 @@ def _about(name: str, about: dict[str, Any]) -> str:
     return f"{name:<14}{versions}{rates}"
 
 
-def _size(row: Row) -> tuple[Any, ...]:
+def size_of(row: Row) -> tuple[Any, ...]:
     return row.model, row.periods, tuple(sorted(row.sizes.items()))
 
 
-def _heading(size: tuple[Any, ...], rows: Sequence[Row]) -> str:
+def heading(size: tuple[Any, ...], rows: Sequence[Row]) -> str:
     model, periods, sizes = size
     text = f"{model}, {periods:,} periods"
     text += "".join(f", {axis} {number:,}" for axis, number in sizes)
@@ -100,7 +132,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         f"{seconds(spread.low)} - {seconds(spread.high)}",
         "" if row.in_simulations is None else f"{row.in_simulations:.3g}",
         _runs(row),
-        "" if row.over_limit is None else f"{row.over_limit:,.3g}",
+        "" if row.over_limit is None else number(row.over_limit, 3),
         seconds(sorted(row.first)[len(row.first) // 2]),
         "" if not share else f"{100 * share:.0f} %",
         size(max(row.memory)) if row.memory else "",
@@ -116,32 +148,44 @@ def _runs(row: Row) -> str:
 def _agreement(row: Row) -> str:
     if row.agreement is None:
         return "reference" if row.backend == "jax-cpu" else ""
+    if row.agreement == 0:
+        return "every bit"
     return f"{row.agreement:.0e}{'' if row.agrees else ' !'}"
 
 
 def _reasons(rows: Sequence[Row], results: Results) -> list[str]:
-    """Why there is no figure: one line for all scenarios of a backend that have the same reason."""
+    """Why there is no figure: one line for all scenarios and backends that have the same reason."""
     reasons: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         if not row.measured:
             name = f"{row.scenario} {row.batch:,}" if row.scenario == "sweep" else row.scenario
             reasons.setdefault((row.backend, row.reason or "not measured"), []).append(name)
-    lines = []
+    lines: dict[tuple[str, str], list[str]] = {}
     for (backend, reason), scenarios in reasons.items():
-        whole = "reason" in results.backends.get(backend, {})
-        lines.append(f"  - {backend}, {'all' if whole else ', '.join(scenarios)}: {reason}")
-    return lines
+        if results.backends.get(backend, {}).get("reason") == reason:
+            where, reason = "all", "cannot run here, for the reason given above"
+        else:
+            where = ", ".join(scenarios)
+        lines.setdefault((where, reason), []).append(backend)
+    return [f"- {', '.join(names)}, {where}: {why}" for (where, why), names in lines.items()]
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+def blocks(rows: Sequence[Sequence[str]], width: int | None, fixed: int = 2) -> list[str]:
+    """A table; where it is too wide, several, each with the first columns and some of the others."""
+    wide = [max(len(row[i]) for row in rows) + 2 for i in range(len(rows[0]))]
+    split: list[list[int]] = [[]]
+    for at in range(fixed, len(wide)):
+        taken = sum(wide[:fixed]) + sum(wide[i] for i in split[-1]) + wide[at]
+        if width is not None and split[-1] and taken > width:
+            split.append([])
+        split[-1].append(at)
     lines = []
-    for row in rows:
-        cells = [
-            cell.ljust(width) if i < 2 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  " + "  ".join(cells).rstrip())
+    for block in split:
+        lines += [""] if lines else []
+        for row in rows:
+            cells = [row[i].ljust(wide[i] - 2) for i in range(fixed)]
+            cells += [row[i].rjust(wide[i] - 2) for i in block]
+            lines.append("  " + "  ".join(cells).rstrip())
     return lines
 
 
@@ -172,9 +216,9 @@ Lined: TypeAlias = dict[str, dict[int, Spread]]
 def crossing(results: Results) -> list[str]:
     """Sizes at which the faster of two backends changes, as sentences."""
     return [
-        f"{title}: {one.below} is faster below {number(one.at)} {what}, {one.above} above"
-        for what, title, lined in curves(results)
-        for one in crossed(lined)
+        f"{some.title}: {one.below} is faster below {number(one.at)} {some.what}, {one.above} above"
+        for some in curves(results)
+        for one in crossed(some.times)
     ]
 
 
@@ -206,78 +250,47 @@ def crossed(lined: Lined) -> list[Crossing]:
     return found
 
 
-def number(value: float) -> str:
-    """Two significant digits, without an exponent: `7,600`."""
-    return f"{float(f'{value:.2g}'):,g}"
+def number(value: float, digits: int = 2) -> str:
+    """Some significant digits, without an exponent: `7,600`."""
+    rounded = float(f"{value:.{digits}g}")
+    return f"{rounded:,.0f}" if rounded >= 10**digits else f"{rounded:,g}"
 
 
-def curves(results: Results) -> list[tuple[str, str, Lined]]:
-    """(what varies, title, times), for all that was measured at several sizes."""
+class Curves(NamedTuple):
+    """Times of one scenario at several sizes: what varies, and what does not."""
+
+    what: str
+    title: str
+    times: Lined
+    of: tuple[str, str]
+    """Model and scenario."""
+
+
+def curves(results: Results) -> list[Curves]:
+    """All that was measured at several numbers of runs, periods or agents."""
     found = []
     rows = [row for row in results.rows if row.measured]
-    for what in ("runs", "periods"):
+    agents = dict.fromkeys(axis for row in rows for axis in row.sizes)
+    for what in ("runs", "periods", *agents):
         groups: dict[tuple[Any, ...], Lined] = {}
         for row in rows:
-            if what == "runs" and row.scenario != "sweep":
-                continue
-            fixed = row.periods if what == "runs" else row.batch
-            at = row.batch if what == "runs" else row.periods
-            key = (row.model, row.scenario, fixed, tuple(sorted(row.sizes.items())))
-            groups.setdefault(key, {}).setdefault(row.backend, {})[at] = row.spread
-        for (model, scenario, fixed, sizes), lined in groups.items():
+            size = {"runs": row.batch, "periods": row.periods, **row.sizes}
+            if what in size and (what != "runs" or row.scenario == "sweep"):
+                at = size.pop(what)
+                key = (row.model, row.scenario, tuple(size.items()))
+                groups.setdefault(key, {}).setdefault(row.backend, {})[at] = row.spread
+        for (model, scenario, size), lined in groups.items():
             if max(map(len, lined.values())) < 2:
                 continue
-            also = "".join(f", {axis} {number:,}" for axis, number in sizes)
-            if what == "runs":
-                also += f", {fixed:,} periods"
-            elif scenario == "sweep":
-                also += f", {fixed:,} runs"
-            found.append((what, f"{model} {scenario}{also}", lined))
+            also = [
+                f"{number:,} {_plural(name)}"
+                for name, number in size
+                if name != "runs" or scenario == "sweep"
+            ]
+            title = ", ".join([f"{model} {scenario}", *also])
+            found.append(Curves(_plural(what), title, lined, (model, scenario)))
     return found
 
 
-def comparison(found: Comparison) -> str:
-    """The verdicts as text."""
-    from ._compare import single
-
-    lines = ["New against old: the ratio of times, with its interval"]
-    if found.differs:
-        lines += ["", "Forced: these differ, and the times with them"]
-        lines += [f"  {line}" for line in found.differs]
-    header = ("model", "scenario", "backend", "size", "old", "new", "ratio", "interval", "verdict")
-    rows: list[tuple[str, ...]] = [header]
-    for one in found.judgements:
-        row = one.after or one.before
-        assert row is not None
-        size = f"{row.periods:,}" + (f" x {row.batch:,}" if row.scenario == "sweep" else "")
-        size += "".join(f", {axis} {number:,}" for axis, number in row.sizes.items())
-        sides = [
-            seconds(side.median) if side is not None and side.measured else ""
-            for side in (one.before, one.after)
-        ]
-        there = one.interval
-        ratio = f"{there.ratio:.3g}" if there else ""
-        band = f"{there.low:.3g} - {there.high:.3g}" if there else ""
-        rows.append((row.model, row.scenario, row.backend, size, *sides, ratio, band, one.verdict))
-    lines += ["", *_left(rows), ""]
-    judged = [one for one in found.judgements if one.interval is not None]
-    counts = {word: sum(one.verdict == word for one in judged) for word in ("faster", "slower")}
-    lines.append(
-        f"{counts['faster']} faster, {counts['slower']} slower, "
-        f"{len(judged) - sum(counts.values())} without a difference that the noise allows, "
-        f"{len(found.judgements) - len(judged)} not compared; intervals of {100 * found.level:g} %."
-    )
-    if single(found.judgements):
-        lines.append(
-            f"Rows of one process: {100 * (ALONE - 1):.0f} % to either side are allowed for what differs "
-            "between processes. --processes 3 measures it."
-        )
-    return "\n".join(lines)
-
-
-def _left(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [
-        "  " + "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+def _plural(name: str) -> str:
+    return name if name.endswith("s") else f"{name}s"

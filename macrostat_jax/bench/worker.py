@@ -19,8 +19,9 @@ from ._protocol import Refused, repeat, serve
 from ._subject import Count, Subject
 
 PLATFORMS = {"jax-cpu": "cpu", "jax-gpu": "gpu", "jax-tpu": "tpu"}
-STREAM, SQUARE, TURNS = 1 << 23, 1024, 8
-"""Sizes of the measurements of the machine's limits: elements of a vector, rows of a matrix, passes."""
+STREAM, SQUARE, TURNS, LARGE = 1 << 23, 1024, 8, 4
+"""Sizes of the measurements of the machine's limits: elements of a vector, rows of a matrix, passes; and
+by how much both are larger on a GPU or TPU."""
 
 
 def versions(*packages: str) -> dict[str, str]:
@@ -44,6 +45,7 @@ class JaxBackend:
     def __init__(self, name: str) -> None:
         self.name = name
         self._call: Callable[[], Any] | None = None
+        self.device_bytes: int | None = None
 
     def hello(self) -> dict[str, Any]:
         kind = PLATFORMS[self.name]
@@ -53,7 +55,8 @@ class JaxBackend:
             there = ", ".join(sorted({d.platform for d in jax.devices()}))
             text = str(error).partition("\n")[0]
             missing = f"JAX finds no {kind.upper()} here, only: {there}"
-            raise Refused(missing if "Unknown backend" in text else f"{missing} ({text})") from None
+            absent = "Unknown backend" in text or "libtpu.so" in text
+            raise Refused(missing if absent else f"{missing} ({text})") from None
         jax.config.update("jax_default_device", self.device)
         jax.config.update("jax_enable_x64", kind != "tpu")
         return {
@@ -62,14 +65,17 @@ class JaxBackend:
         }
 
     def limits(self) -> dict[str, Any]:
-        x = jnp.ones(STREAM)
-        a = jnp.ones((SQUARE, SQUARE))
+        large = (
+            1 if self.device.platform == "cpu" else LARGE
+        )  # or the call would be most of the time
+        x = jnp.ones(large * STREAM)
+        a = jnp.ones((large * SQUARE, large * SQUARE))
         # In place, again and again: a new array each time would measure the operating system's pages.
         copy = jax.jit(lambda x: jax.lax.fori_loop(0, TURNS, lambda _, x: x + 1, x))
         product = jax.jit(jnp.matmul)
         return {
             "bandwidth": 2 * TURNS * x.nbytes / repeat(lambda: jax.block_until_ready(copy(x))),
-            "rate": 2 * SQUARE**3 / repeat(lambda: jax.block_until_ready(product(a, a))),
+            "rate": 2 * len(a) ** 3 / repeat(lambda: jax.block_until_ready(product(a, a))),
         }
 
     def prepare(self, case: dict[str, Any]) -> dict[str, Any]:
@@ -84,13 +90,16 @@ class JaxBackend:
         done = time.perf_counter()
         count = Count(traced.jaxpr, subject.case.periods)
         self._call = lambda: jax.block_until_ready(compiled(*arguments))
+        memory = _memory(compiled)
+        if self.device.platform != "cpu":  # whose memory is not the process's
+            self.device_bytes = memory.get("program_bytes")
         return {
             **subject.facts(),
             "trace": begun - start,
             "compile": done - begun,
             "passes": count.passes,
             "operations": count.operations if count.bounded else None,
-            **_memory(compiled),
+            **memory,
         }
 
     def call(self) -> None:

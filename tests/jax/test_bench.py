@@ -12,7 +12,15 @@ import pandas as pd
 import pytest
 
 from macrostat_jax import bench, cli, models
-from macrostat_jax.bench import _figures, _run, _subject, _table, _workers
+from macrostat_jax.bench import (
+    _figures,
+    _machine,
+    _session,
+    _subject,
+    _table,
+    _verdicts,
+    _workers,
+)
 from macrostat_jax.bench._cases import Case, cases, runs
 
 # Arithmetic on planted numbers ------------------------------------------------------------------
@@ -225,6 +233,27 @@ def test_files_come_back_and_others_are_refused(tmp_path):
         planted.save(tmp_path / "r.pickle")
 
 
+@pytest.mark.parametrize("width", [60, 80, 100, 160])
+def test_tables_fit_the_terminal(width):
+    planted = results(OLD)
+    for row in planted.rows:
+        row.runs, row.memory, row.limit, row.simulation = (
+            {"model": 1, "adjoint": 1400},
+            [9],
+            1.0,
+            1.0,
+        )
+        row.note = "interpreted: " + "a long reason " * 12
+    planted.machine["cpu"] = "A processor with a name that is long " * 3
+    whole, text = _table.table(planted), _table.table(planted, width)
+    compared = _verdicts.comparison(bench.compare(planted, results(NEW), force=True), width)
+    for shown in (text, compared):
+        assert max(map(len, shown.splitlines())) <= width
+    # The same words, wherever they stand.
+    assert set(text.split()) == set(whole.split())
+    assert {line.split()[0] for line in text.splitlines() if line} >= {"simulate", "gradient"}
+
+
 def test_pictures_and_crossovers_of_sizes(tmp_path):
     grown = results({})
     for backend, cost in (("jax-cpu", lambda n: 1e-4 + 1e-8 * n), ("numpy", lambda n: 1e-6 * n)):
@@ -243,6 +272,39 @@ def test_pictures_and_crossovers_of_sizes(tmp_path):
     with pytest.raises(ValueError, match="at least one row"):
         results({("hvp", "numpy"): "no derivatives"}).plot()
     assert "Crossovers" in str(grown)
+
+
+def test_a_picture_shows_every_row():
+    shown = results(OLD)
+    for scenario, backend, batch, firms in (
+        ("sweep", "jax-cpu", 16, 10),
+        ("sweep", "jax-cpu", 64, 10),
+        ("vjp", "jax-cpu", 1, 10),
+        ("vjp", "jax-cpu", 1, 90),
+        ("jvp", "jax-cpu", 1, 10),
+    ):
+        row = bench.Row("Mark0COVID", scenario, backend, 20, batch, {"firm": firms})
+        row.seconds, row.first = [[1.0] * 3], [1.0]
+        shown.rows.append(row)
+    panels = {
+        panel.get_title(): [tick.get_text() for tick in panel.get_xticklabels()]
+        for panel in shown.plot().axes
+        if panel.get_title()
+    }
+    assert list(panels) == [
+        "GL06SIM, 100 periods",
+        "Mark0COVID, 20 periods, 10 firms",
+        "Mark0COVID sweep, 20 periods, 10 firms",
+        "Mark0COVID vjp, 20 periods",
+    ]
+    assert panels["GL06SIM, 100 periods"] == ["simulate", "gradient", "jvp"]
+    assert panels["Mark0COVID, 20 periods, 10 firms"] == ["jvp"]
+    many = results({})
+    for name in range(20):
+        row = bench.Row(f"M{name}", "simulate", "jax-cpu", 10, seconds=[[1.0]], first=[1.0])
+        many.rows.append(row)
+    many.backends["jax-cpu"] = {}
+    assert "the first 12 of 20 panels" in many.plot().get_suptitle()
 
 
 # Processes ------------------------------------------------------------------------------------
@@ -283,7 +345,7 @@ for line in sys.stdin:
 """
 
 
-def test_a_backend_that_hangs_leaves_the_others_their_rows(monkeypatch):
+def test_a_backend_that_hangs_leaves_the_others_their_rows(monkeypatch, tmp_path):
     own = _workers.command
     hung = [sys.executable, "-c", STUCK]
     monkeypatch.setattr(_workers, "command", lambda n, p: hung if n == "dual" else own(n, p))
@@ -296,10 +358,86 @@ def test_a_backend_that_hangs_leaves_the_others_their_rows(monkeypatch):
         if "gradient" in text:
             raise KeyboardInterrupt
 
+    kept = tmp_path / "kept.json"
     part = bench.run(
-        ["LINEAR2D"], scenarios=["gradient"], backends=["numpy"], progress=interrupted, **options
-    )
+        ["LINEAR2D"], scenarios=["gradient", "jvp"], backends=["numpy"], progress=interrupted,
+        keep=kept, **options,
+    )  # fmt: skip
     assert part["simulate", "numpy"][0].measured and part.settings["stopped"]
+    # What was not reached is there too; and the file has it, had nobody caught the interruption.
+    assert [row.reason for row in part["numpy"][1:]] == [_session.NEVER] * 2
+    saved = bench.load(kept)
+    assert saved.settings["stopped"] and [row.to_dict() for row in saved.rows] == [
+        row.to_dict() for row in part.rows
+    ]
+    assert "stopped early" in str(saved)
+
+
+CALLED = """
+import json, sys, time
+for line in sys.stdin:
+    do = json.loads(line)["do"]
+    time.sleep(0.3 if do in ("first", "measure") else 0)
+    print(json.dumps({
+        "hello": {"versions": {}, "device": "x"},
+        "limits": {"bandwidth": 1.0, "rate": 1.0},
+        "prepare": {"seconds": 0.1, "trace": 0.05, "compile": 0.0, "dtype": "float64"},
+        "first": {"seconds": 0.3},
+        "measure": {"seconds": [0.3]},
+        "peak": {"bytes": 1},
+        "result": {"refused": "no room on the disk"},
+    }.get(do, {})), flush=True)
+"""
+
+
+def test_a_row_that_takes_longer_than_the_limit_altogether(monkeypatch):
+    monkeypatch.setattr(_workers, "command", lambda *_: [sys.executable, "-c", CALLED])
+    told = []
+    (row,) = bench.run(
+        ["LINEAR2D"], scenarios=["simulate"], backends=["numpy"], budget=0.01, rounds=9,
+        processes=3, limit=0.8, progress=told.append,
+    ).rows  # fmt: skip
+    # First, again, one round: past the limit. Neither more rounds nor more processes.
+    assert row.measured and [len(process) for process in row.seconds] == [1]
+    assert "one process only, as it took over 0.8 s (--limit)" in str(row.note)
+    assert "not compared: no room on the disk" in str(row.note) and row.agreement is None
+    assert any(text.endswith("LINEAR2D simulate, 5 periods, numpy") for text in told)
+
+
+def test_a_backend_that_fails_to_start_again_keeps_its_figures(monkeypatch):
+    begun = []
+
+    def command(*_):
+        begun.append(1)
+        return [sys.executable, "-c", CALLED if len(begun) == 1 else "import no_such_package"]
+
+    monkeypatch.setattr(_workers, "command", command)
+    found = bench.run(
+        ["LINEAR2D"], scenarios=["simulate"], backends=["numpy"], budget=0.01, rounds=3, processes=2
+    )
+    (row,) = found.rows
+    assert row.measured and len(row.seconds) == 1
+    assert "not in every round: the package no_such_package" in str(row.note)
+    assert found.backends["numpy"]["device"] == "x"
+
+
+def test_a_reference_that_cannot_be_had_is_asked_for_once_and_said(monkeypatch):
+    own, asked = _session.Session._reference, []
+
+    def none(self, case):
+        asked.append(case.scenario)
+        raise _workers.Cannot("stopped after 9 s (--limit)")
+
+    monkeypatch.setattr(_session.Session, "_reference", none)
+    assert own is not none
+    found = bench.run(
+        ["LINEAR2D"], scenarios=["gradient"], backends=["dual", "numpy"], periods=[3],
+        budget=0.01, rounds=3, processes=1,
+    )  # fmt: skip
+    assert asked == ["simulate", "gradient"]
+    for row in found["dual"]:
+        assert row.agreement is None
+        assert row.note == "not compared: no reference: stopped after 9 s (--limit)"
 
 
 def test_a_peer_that_is_no_python_is_said():
@@ -351,7 +489,12 @@ def test_what_cannot_run_is_a_row_that_says_why(found):
     assert "finds no TPU" in reasons["simulate", "jax-tpu"]
     assert "--peer PYTHON" in reasons["jvp", "published"]
     text = str(found)
-    for words in ("jax-tpu, all: ", "numpy, gradient, jvp: NumPy has no", "GL06SIM, 6 periods"):
+    for words in (
+        "cannot run: JAX finds no TPU here",
+        "- jax-tpu, published, all: cannot run here, for the reason given above",
+        "numpy, gradient, jvp: NumPy has no",
+        "GL06SIM, 6 periods",
+    ):
         assert words in text
     assert bench.compare(found, found).judgements[0].verdict.startswith("no difference")
 
@@ -379,6 +522,7 @@ def test_a_model_that_draws_within_its_step_and_a_result_too_large():
         ({"periods": [0]}, "periods takes whole numbers from 1"),
         ({"batch": [1.5]}, "batch takes whole numbers"),
         ({"budget": 0}, "budget and limit are seconds above 0"),
+        ({"limit": math.inf}, "budget and limit are seconds above 0"),
         ({"processes": 0}, "rounds and processes"),
         ({"sizes": [{"firm": 3}]}, "GL06SIM has no axis 'firm'"),
     ],
@@ -401,6 +545,7 @@ def test_the_command(capsys, tmp_path, monkeypatch, found):
         (["--periods", "long"], "--periods takes whole numbers"),
         (["--size", "firm"], "--size takes AXIS=N"),
         (["--json", "r.txt"], "ends in .json"),
+        (["--plot", "r.xyz"], "the name ends in one of .eps"),
     ):
         assert cli.main(["bench", *arguments]) == 2
         assert words in capsys.readouterr().err
@@ -429,8 +574,45 @@ def test_a_disagreement_is_marked_and_has_status_1(capsys, monkeypatch):
     assert cli.main(["bench"]) == 1
 
 
+def test_an_interrupted_command_replaces_no_earlier_file(capsys, monkeypatch, tmp_path):
+    file, part = tmp_path / "r.json", tmp_path / "r.part.json"
+    results(OLD).save(file)
+    before, planted = file.read_text(), results(NEW)
+    planted.settings["stopped"] = True
+    monkeypatch.setattr(bench, "run", lambda *_, **__: planted)
+    assert cli.main(["bench", "--json", str(file)]) == 130
+    assert file.read_text() == before and bench.load(part).settings["stopped"]
+    assert f"saved {part}" in capsys.readouterr().out
+    planted.settings["stopped"] = False
+    assert cli.main(["bench", "--json", str(file)]) == 0
+    assert not part.exists() and file.read_text() != before
+
+    def nothing(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench, "run", nothing)
+    assert cli.main(["bench"]) == 130
+    assert "stopped before anything was measured" in capsys.readouterr().err
+
+
+def test_the_command_line_is_kept_without_paths(monkeypatch):
+    from macrostat_jax._commands import bench as command
+
+    given = [
+        "macrostat",
+        "bench",
+        "--peer=/root/p/bin/python",
+        "--json",
+        "a/b.json",
+        "--size",
+        "firm=3",
+    ]
+    monkeypatch.setattr(sys, "argv", given)
+    assert command._command() == "macrostat bench --peer=python --json b.json --size firm=3"
+
+
 def test_the_machine_is_described_without_names_or_paths():
-    found = _run.machine_of()
+    found = _machine.machine_of()
     assert found["cores"] >= 1 and not any(
         "/" in str(v) for k, v in found.items() if k != "XLA_FLAGS"
     )
