@@ -111,6 +111,8 @@ def cross(
     for seed in numbers:
         if not _is_integer(seed):
             raise TypeError(f"A seed is an integer, not {seed!r}.")
+        if not -(2**63) <= seed < 2**63:
+            raise ValueError(f"A seed has 64 bits: {seed} has more.")
     if len(set(numbers)) < len(numbers):
         raise ValueError(f"A seed is crossed once, not as in {list(numbers)}.")
     if not found and not numbers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,7 +38,8 @@ def in_bytes(memory: int | float | str) -> int:
         match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?\s*", memory.lower())
         if match and match[2] in UNITS:
             memory = float(match[1]) * UNITS[match[2]]
-    if isinstance(memory, bool) or not isinstance(memory, int | float) or not memory >= 1:
+    known = isinstance(memory, int | float | np.integer) and not isinstance(memory, bool)
+    if not known or not 1 <= memory < math.inf:
         raise ValueError(f"memory is a size such as '2GB' or '512MiB', or bytes, not {memory!r}.")
     return int(memory)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 
@@ -175,7 +176,7 @@ def runs(
         names = np.array(list(crossed.scenarios))
         labels["scenario"] = Source(names, per_seed, per_scenario)
     if seeds:
-        numbers, impl = _on_host(jnp.stack([jax.random.key(seed) for seed in seeds]))
+        numbers, impl = _on_host(jax.vmap(jax.random.key)(np.array(seeds)))
         sources = sources._replace(key=Source(numbers, 1, per_seed, impl=impl))
         labels["seed"] = Source(np.array(seeds), 1, per_seed)
     leaves, structure = jax.tree.flatten(sources, is_leaf=lambda x: isinstance(x, Source))
@@ -226,6 +227,11 @@ def _with_scenarios(model: Model, sources: Any, found: list[Inputs], per_seed: i
 
 def _on_host(leaf: Any) -> tuple[np.ndarray, str | None]:
     """As NumPy, whose rows are taken without compiling anything; a key as its numbers and its kind."""
+    if isinstance(leaf, jax.core.Tracer):
+        raise TypeError(
+            "A sweep is no part of another program: within jax.jit, jax.grad or jax.vmap, use simulate, "
+            "which takes batches, too."
+        )
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return np.asarray(jax.random.key_data(leaf)), str(jax.random.key_impl(leaf))
     return np.asarray(leaf), None

@@ -14,6 +14,7 @@ from scipy import stats
 from sweep_cases import BOUNDS, NOISY, TOY
 
 from macrostat_jax import estimation, models, run_keys, sample, simulate
+from macrostat_jax.sample._runs import runs
 
 # Priors
 
@@ -115,6 +116,18 @@ def test_seeds_are_common_to_all_points():
     assert found.to_pandas()["seed"].tolist() == [7, 3] * 3
 
 
+@pytest.mark.parametrize("wide", [True, False])
+def test_ten_thousand_seeds_are_those_of_jax(wide):
+    """Stacked one by one they took minutes to compile."""
+    seeds = [0, 7, -1, 2**40 + 3, -(2**63), *range(10, 10_000)]
+    with jax.enable_x64(wide):
+        crossed = sample.cross(sample.grid(NOISY, 2, {"rate": (0.1, 0.9)}), seeds=seeds)
+        keys = runs(NOISY, crossed).named["key"].array
+        for i in (0, 1, 2, 3, 4, 5, -1):
+            one = jax.random.key_data(jax.random.key(seeds[i]))
+            np.testing.assert_array_equal(keys[i], one)
+
+
 def test_what_cannot_be_crossed():
     design = sample.grid(TOY, 2, {"rate": (0.1, 0.9)})
     wrong: list[tuple[Any, str, dict[str, Any]]] = [
@@ -123,6 +136,7 @@ def test_what_cannot_be_crossed():
         (ValueError, "crossed once", {"scenarios": ["boom", "boom"]}),
         (ValueError, "crossed once", {"seeds": [1, 1]}),
         (TypeError, "A seed is an integer", {"seeds": [0.5]}),
+        (ValueError, "64 bits", {"seeds": [2**63]}),
     ]
     for error, message, arguments in wrong:
         with pytest.raises(error, match=message):

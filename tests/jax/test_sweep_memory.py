@@ -116,13 +116,14 @@ def test_parameters_and_labels_of_all_runs_are_accounted_for(factors):
         (4096, 4096),
         ("7", 7),
         ("3g", 3e9),
+        (np.int64(5), 5),
     ],
 )
 def test_sizes(text, size):
     assert _memory.in_bytes(text) == size
 
 
-@pytest.mark.parametrize("text", ["2XB", "", "-1GB", 0, True, None, [1], "GB", float("nan")])
+@pytest.mark.parametrize("text", ["2XB", "", "-1GB", 0, True, None, [1], "GB", float("nan"), float("inf")])
 def test_what_is_no_size(text):
     with pytest.raises(ValueError, match="memory is a size such as"):
         _memory.in_bytes(text)

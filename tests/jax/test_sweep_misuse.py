@@ -94,6 +94,16 @@ def test_what_is_no_model():
         sample.sweep("TOY", DESIGN)  # pyright: ignore[reportArgumentType]
 
 
+@pytest.mark.parametrize("transform", [jax.grad, jax.jit])
+def test_a_sweep_is_no_part_of_another_program(transform):
+    def total(rate):
+        params = TOY.params().replace(rate=rate * jnp.ones(3))
+        return sample.sweep(TOY, params, keep=LAST).values["x"].sum()
+
+    with pytest.raises(TypeError, match=r"use simulate, which takes batches"):
+        transform(total)(0.5)
+
+
 def test_points_that_are_no_numbers():
     points = np.array([[0.1], [np.nan]])
     with pytest.raises(ValueError, match=r"'rate' must be finite"):
