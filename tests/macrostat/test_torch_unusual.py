@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import multiprocessing
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -164,3 +166,34 @@ def test_health_is_judged_in_the_precision_of_the_results(tmp_path: Path):
         assert Model.load(tmp_path / "model.json").variables.check_health()
     finally:
         torch.set_default_dtype(torch.float32)
+
+
+# Forked processes -----------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(
+    "fork" not in multiprocessing.get_all_start_methods(), reason="no fork on this system"
+)
+def test_a_forked_process_says_so_instead_of_hanging():
+    """The workers of a DataLoader are forks, and JAX's threads are not in them."""
+    model = made()
+    model.simulate()
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe()
+
+    def work() -> None:
+        try:
+            model.simulate()
+        except RuntimeError as error:
+            theirs.send(str(error))
+
+    process = context.Process(target=work)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # JAX warns of any fork
+        process.start()
+    try:
+        assert ours.poll(60), "the fork hangs"
+        assert 'multiprocessing_context="spawn"' in ours.recv()
+    finally:
+        process.kill()
+        process.join()
