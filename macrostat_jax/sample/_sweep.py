@@ -57,15 +57,16 @@ def sweep(
         key: of a random model: one key, with common random numbers for all runs, or n keys.
         base: the parameters that a design does not sample; default: the model's.
         keep: a function of the path of one run, a `State` of shapes (T, *shape), to arrays or a pytree of
-            them. It is compiled with the simulation, once per function object: define it once and
-            reuse it. `Outcomes` makes the usual ones. Names of variables keep their whole paths; None
-            keeps all paths, which takes T * n numbers for each variable.
+            them. It is compiled with the simulation, once per function object: define it once, reuse it,
+            and do not change what it reads besides the path, which is compiled in. `Outcomes` makes the
+            usual ones. Names of variables keep their whole paths; None keeps all paths, which takes
+            T * n numbers for each variable.
         out: a folder for the results: one file for each chunk, written at once or not at all. A sweep
             that was stopped goes on where it was when it is called again. Without it, results are
             held in memory.
         executor: where chunks are computed: a `concurrent.futures` executor, or a client of Dask
-            (`sample.cluster`). Default: here. Other processes need `model` and `keep` to be importable
-            there, or cloudpickle, and see `out` under the same name.
+            (`sample.cluster`). Default: here. Other processes are spawned, not forked; they need `model`
+            and `keep` to be importable there, or cloudpickle, and see `out` under the same name.
         chunk: how many runs are finished at a time, in one file. Default: some 64 chunks.
         block: how many runs of a chunk are simulated at once, on each device; all blocks share one
             compiled program. Default: what suits the device, within `CHUNK_BYTES` of paths, and at
@@ -74,6 +75,7 @@ def sweep(
             others they agree to some units in the last place.
         memory: how much the sweep may add to the memory of the process, and of every worker, programs and
             results included: `"2GB"`. Blocks are made smaller until XLA's own account of them fits.
+            Threads of an executor share it.
         files: `"parquet"` or `"zarr"`; default: Parquet for up to 256 numbers a run, Zarr for more and
             for paths.
         retries: how often a chunk that failed is tried again, before it is recorded as failed and the
@@ -86,12 +88,14 @@ def sweep(
         `StoredSweep`, as `sample.open(out)` gives. Chunks that failed are warned of and listed there.
 
     Raises:
-        ValueError: nothing has a batch axis; a chunk or block below 1; a memory limit that cannot be met
-            (with the least that would do); a folder with results of another sweep (with what
-            differs); and what `simulate` and `Design.params` raise. OSError: no room for results.
-            RuntimeError: the executor broke down, or, without `out`, a chunk failed. Runs without a
-            solution, or that diverge, are no error: they are NaN or infinite, and marked as not
-            `finite`.
+        ValueError: nothing has a batch axis, or no runs; a chunk or block below 1; a memory limit that
+            cannot be met (with the least that would do); forked processes; `files` without `out`; a
+            folder with results of another sweep (with what differs); two numbers of one name for a
+            folder; and what `simulate` and `Design.params` raise. TypeError: a `keep` that is neither
+            a function nor names, that has no hash, or whose numbers files do not hold; a call within
+            `jax.jit` or `jax.grad`. OSError: no room for results. RuntimeError: the executor broke
+            down, or, without `out`, a chunk failed. Runs without a solution, or that diverge, are no
+            error: they are NaN or infinite, and marked as not `finite` in what was kept of them.
     """
     limit = None if memory is None else _memory.Account(_memory.in_bytes(memory))
     submit = None if executor is None else _engine.executor_of(executor)
