@@ -39,6 +39,8 @@ def own(app: Any, what: str, name: str, found: Any, skip: bool, options: Any) ->
     module = getattr(found, "__module__", None)
     if what == "module" and (module is None or module.split(".")[0] not in OURS):
         return True
+    if (getattr(found, "__doc__", None) or "").startswith("Alias for field number"):
+        return True
     return skip
 
 
