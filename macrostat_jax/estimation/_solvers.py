@@ -235,6 +235,6 @@ def _cma(task: Task, u: Any, inputs: Any, scales: Any, options: dict[str, Any]) 
         search.tell(list(asked), np.where(np.isfinite(costs), costs, np.inf).tolist())
     reasons = dict(search.stop())
     stopped = not {"maxiter", "maxfevals", "timeout"}.intersection(reasons)
-    why = ", ".join(f"{name} {value:g}" for name, value in reasons.items())
+    why = ", ".join(name if value is None else f"{name} {value}" for name, value in reasons.items())
     best = search.result
     return Ended(np.asarray(best.xbest), int(best.iterations), int(best.evaluations), stopped, why)

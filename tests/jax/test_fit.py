@@ -464,6 +464,12 @@ def test_the_seed_is_cma_s_too(reference):
     assert (runs[0] != runs[2]).all()
 
 
+def test_cma_may_stop_for_a_reason_without_a_number(reference):
+    pytest.importorskip("cma")
+    found = estimation.fit(reference.problem, "cma", termination_callback=lambda search: True)
+    assert not found.success and "Not at an optimum" in found.outcome
+
+
 def test_a_search_that_was_cut_short_is_no_success(reference):
     found = estimation.fit(reference.problem, "lm", start={"tax_rate": 0.6}, steps=2)
     assert not found.success and "Not at an optimum after 2 steps" in found.outcome
