@@ -23,7 +23,7 @@ import jax
 import numpy as np
 
 from . import _files, _kept
-from ._folder import Folder, OtherSweep
+from ._folder import Folder, OtherSweep, in_a_line
 from ._program import Program, versions
 from ._runs import Source
 
@@ -163,6 +163,8 @@ class Here(Executor):
         try:
             future.set_result(fn(*args, **kwargs))
         except Exception as error:
+            if in_a_line(error).startswith("KeyboardInterrupt"):  # which JAX makes an error of a callback
+                raise KeyboardInterrupt from error
             future.set_exception(error)
         return future
 

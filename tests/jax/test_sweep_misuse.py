@@ -327,6 +327,22 @@ def test_an_unreadable_remnant_is_in_nobodys_way(tmp_path, monkeypatch):
     assert sample.sweep(TOY, DESIGN, keep=LAST, out=tmp_path).complete
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_interrupt_within_a_callback_ends_the_sweep(tmp_path):
+    """JAX makes an error of it, which is no failure of the chunk to be tried again."""
+
+    def interrupt(x):
+        raise KeyboardInterrupt
+
+    def called(path):
+        shape = jax.ShapeDtypeStruct((), path.x.dtype)
+        return jax.pure_callback(interrupt, shape, path.x[-1], vmap_method="expand_dims")
+
+    with pytest.raises(KeyboardInterrupt):
+        sample.sweep(TOY, DESIGN, keep=called, out=tmp_path)
+    assert sample.open(tmp_path).failed == {}
+
+
 def test_warnings_point_at_the_call(tmp_path):
     sample.sweep(TOY, DESIGN, keep=LAST, out=tmp_path)
     path = tmp_path / "chunk_000000.parquet"
