@@ -130,16 +130,15 @@ class Model(Generic[P, X, S]):
         batch axis before it; of a `Packed` parameter also the pytree.
 
         Raises:
-            KeyError: an unknown name. ValueError: a wrong shape, a value that is not finite or lies
-                outside its bounds.
+            KeyError: an unknown name. TypeError: what is no number. ValueError: a wrong shape, a value
+                that is not finite or lies outside its bounds.
         """
         given = {self.Params.key_of(name): value for name, value in values.items()}
         for key, value in list(given.items()):
             field = self.Params.fields[key]
             if field.packed is not None:
                 given[key] = value = field.packed.pack(value)
-            if isinstance(value, list | tuple):
-                given[key] = value = np.asarray(value, float)
+            given[key] = value = _numbers(self, "parameter", field, value)
             _check_value(self, field, value)
             if field.shape and np.shape(value) == ():
                 given[key] = jnp.full(field.shape, value)
@@ -445,6 +444,19 @@ def _concrete(value: Any) -> np.ndarray | None:
     return None if isinstance(value, jax.core.Tracer) else np.asarray(value)
 
 
+def _numbers(model: Model, kind: str, field: Field, value: Any) -> Any:
+    """`value`; a list or tuple as an array of floats."""
+    if isinstance(value, jax.core.Tracer):
+        return value
+    try:
+        array = np.asarray(value)
+    except ValueError:  # rows of several lengths
+        array = np.asarray(None)
+    if array.dtype != bool and not jnp.issubdtype(array.dtype, jnp.number):
+        raise TypeError(f"{model.name}: {kind} {field.key!r} takes numbers, not {value!r}.")
+    return array.astype(float) if isinstance(value, list | tuple) else value
+
+
 def _check_value(model: Model, field: Field, value: Any) -> None:
     shape = np.shape(value)
     if shape not in ((), field.shape) and shape[1:] != field.shape:
@@ -466,6 +478,7 @@ def _check_value(model: Model, field: Field, value: Any) -> None:
 
 def _spliced(model: Model, field: Field, path: Any, start: int, value: Any) -> Any:
     """`path` with `value` from `start` on: a number to the end, an array for its own length."""
+    value = _numbers(model, "series", field, value)
     horizon, shape = path.shape[0], np.shape(value)
     array = _concrete(value)
     if array is not None and not np.all(np.isfinite(array)):

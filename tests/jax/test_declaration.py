@@ -325,6 +325,10 @@ def test_scenarios_are_checked_when_they_are_declared(changes, error, message):
         ({"v": [1.0, math.inf]}, ValueError, r"TOY: parameter 'v' must be finite"),
         ({"v": [1.0, 2.0, 3.0]}, ValueError, r"TOY: parameter 'v' has shape \(2,\) .* not \(3,\)"),
         ({"q": 1.0}, KeyError, r"'q' is not in .*Params: a, b, c, v"),
+        ({"a": "0.3"}, TypeError, r"TOY: parameter 'a' takes numbers, not '0.3'"),
+        ({"a": None}, TypeError, r"TOY: parameter 'a' takes numbers, not None"),
+        ({"v": ["1", "2"]}, TypeError, r"TOY: parameter 'v' takes numbers"),
+        ({"v": [[1.0], [2.0, 3.0]]}, TypeError, r"TOY: parameter 'v' takes numbers"),
     ],
 )
 def test_parameter_values(values, error, message):
@@ -346,6 +350,7 @@ def test_parameters_by_either_name_and_in_batches():
         ({"g": [1.0] * 6, "periods": 5}, ValueError, r"series 'g' takes .* up to 5 of them"),
         ({"g": [1.0] * 4, "periods": 5, "start": 2}, ValueError, r"up to 3 .* period 2 to 5"),
         ({"g": math.inf}, ValueError, r"TOY: series 'g' must be finite"),
+        ({"g": "20"}, TypeError, r"TOY: series 'g' takes numbers, not '20'"),
         ({"periods": 0}, ValueError, r"periods must be at least 1, not 0"),
         ({"periods": 5, "start": 5}, ValueError, r"start must lie in 0 to 4, not 5"),
         ({"h": 1.0}, KeyError, r"'h' is not in .*Scenario: g"),
