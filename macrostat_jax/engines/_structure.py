@@ -189,10 +189,13 @@ class Structure:
         **_: Any,
     ) -> Any:
         numbers = dimension_numbers
-        self._without_batching(numbers.operand_batching_dims, "gather")
-        window = [at for at in range(len(slice_sizes)) if at not in numbers.collapsed_slice_dims]
+        left = (*numbers.collapsed_slice_dims, *numbers.operand_batching_dims)
+        window = [at for at in range(len(slice_sizes)) if at not in left]
+        together = zip(
+            numbers.operand_batching_dims, numbers.start_indices_batching_dims, strict=True
+        )
         positions, moved = self._positions(
-            self.shape(x), starts, numbers.start_index_map, slice_sizes, window
+            self.shape(x), starts, numbers.start_index_map, slice_sizes, window, tuple(together)
         )
         # Batch axes come first here; JAX says where those of the windows go.
         rank = len(self.shape(positions))
@@ -217,14 +220,17 @@ class Structure:
         **_: Any,
     ) -> Any:
         numbers = dimension_numbers
-        self._without_batching(numbers.operand_batching_dims, "scatter-add")
         shape, given = self.shape(x), self.shape(updates)
-        window = [at for at in range(len(shape)) if at not in numbers.inserted_window_dims]
+        left = (*numbers.inserted_window_dims, *numbers.operand_batching_dims)
+        window = [at for at in range(len(shape)) if at not in left]
         sizes = [1] * len(shape)
         for at, axis in zip(window, numbers.update_window_dims, strict=True):
             sizes[at] = given[axis]
+        together = zip(
+            numbers.operand_batching_dims, numbers.scatter_indices_batching_dims, strict=True
+        )
         positions, moved = self._positions(
-            shape, starts, numbers.scatter_dims_to_operand_dims, sizes, window
+            shape, starts, numbers.scatter_dims_to_operand_dims, sizes, window, tuple(together)
         )
         size = math.prod(shape)
         flat = self.reshape_to(x, (-1,))
@@ -239,10 +245,6 @@ class Structure:
         )
         return self.reshape_to(self.take(added, self._whole(np.arange(size))), shape)
 
-    def _without_batching(self, dims: Any, name: str) -> None:
-        if dims:
-            raise UnsupportedOperation(f"The {self.name} engine has no batched {name!r}.")
-
     def _positions(
         self,
         shape: tuple[int, ...],
@@ -250,6 +252,7 @@ class Structure:
         to_operand: Sequence[int],
         sizes: Sequence[int],
         window: Sequence[int],
+        together: Sequence[tuple[int, int]] = (),
     ) -> tuple[Any, Any]:
         """Flat positions in an operand of `shape` of the windows at `starts`, which are moved inside.
 
@@ -258,6 +261,7 @@ class Structure:
         Args:
             shape: the operand's. starts: (*batch, axes), at which the windows begin along `to_operand`.
             sizes: of the windows, along every axis. window: the axes that the windows keep.
+            together: pairs of an axis of the operand and one of the batch that go along it together.
 
         Returns:
             Values of whole numbers and of truth, both (*batch, *window sizes): the positions, and
@@ -276,6 +280,10 @@ class Structure:
             lead = [1] * len(window)
             lead[place] = sizes[at]
             offsets = offsets + strides[at] * np.arange(sizes[at]).reshape(lead)
+        for at, axis in together:
+            lead = [1] * (len(batch) + len(window))
+            lead[axis] = batch[axis]
+            offsets = offsets + strides[at] * np.arange(batch[axis]).reshape(lead)
         wide = (*batch, *[1] * len(window))
         positions = self._do("add", self.reshape_to(begin, wide), self._whole(offsets))
         return positions, self._like(self.reshape_to(moved, wide), positions)

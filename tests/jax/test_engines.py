@@ -128,6 +128,8 @@ def test_primitives_of_two_numbers(name):
         lambda x: x.at[jnp.array([1, 9])].add(x[:2] ** 2, mode="clip"),
         lambda x: x.at[jnp.array([1, 9])].add(x[:2] ** 2, mode="drop"),
         lambda x: jnp.outer(x, x).at[1:3, jnp.array([0, 3])].add(x[:2] * x[0]),
+        lambda x: jax.vmap(lambda row, i: row[i])(jnp.outer(x, x), jnp.arange(8).reshape(4, 2) % 4),
+        lambda x: jax.vmap(lambda row, i: x.at[i].add(row))(jnp.outer(x, x), jnp.eye(4, dtype=int)),
         lambda x: lax.clamp(x * 0 + x[3], x, x * 0 + 1 + x[0]),
         lambda x: lax.clamp(0.7, x, 1.5) + jnp.prod((x - 1.5) * x),
         lambda x: jnp.prod(jnp.outer(x - 0.7, x - 1.5), axis=1),
