@@ -16,6 +16,8 @@ import torch
 
 from macrostat_jax import Field, Model
 
+from .core._checks import check_hyperparameter
+
 WIDE = 128
 """The number of elements from which on a variable's path is a tensor of its own."""
 
@@ -56,6 +58,7 @@ def scalar_names(field: Field) -> list[str]:
     return [f"{name}{field.name}" for name in names]
 
 
+@functools.lru_cache(maxsize=256)
 def element_index(definition: Model) -> dict[str, int]:
     """Declared scalar name -> its place in the packed parameter vector."""
     fields = definition.Params.fields.values()
@@ -68,7 +71,9 @@ def tensor_name(field: Field) -> str:
 
 
 def setup_for(definition: Model, hyper: Mapping[str, Any], series: Mapping[str, Any]) -> Setup:
-    """The setup of a run. Raises `ValueError` where no period would be simulated."""
+    """The setup of a run. Raises `ValueError` where no period would be simulated, or numbers are not whole."""
+    for name in ("timesteps", "timesteps_initialization"):
+        check_hyperparameter(name, hyper[name])
     timesteps, initialization = int(hyper["timesteps"]), int(hyper["timesteps_initialization"])
     if timesteps <= initialization:
         raise ValueError(

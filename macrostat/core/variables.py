@@ -529,6 +529,6 @@ def _frame(path: torch.Tensor, labels: list) -> pd.DataFrame:
     """Columns: the labels where they are as many as the columns, numbers otherwise."""
     import pandas as pd
 
-    flat = path.reshape(len(path), -1).numpy()
+    flat = _files.numeric(path.reshape(len(path), -1), "results")
     matching = labels if len(labels) == flat.shape[1] else range(flat.shape[1])
     return pd.DataFrame(flat, columns=list(matching))

@@ -27,6 +27,8 @@ class Point(NamedTuple):
     vector: torch.Tensor
     matrix: torch.Tensor
     random: tuple[torch.Tensor, ...] = ()
+    beyond: tuple[str, ...] = ()
+    """Scalar parameters that a class of the user's declares, and the model does not read."""
 
     @classmethod
     def of(cls, model: Any, scenario: int, definition: Any = None) -> Point:
@@ -38,11 +40,13 @@ class Point(NamedTuple):
         matrix = _engine.pack_series(setup, series).detach()
         random = _engine.random_inputs(definition, parameters.hyper, model.noise)
         device = torch.device(parameters.hyper.get("device", "cpu"))
+        known = _engine.element_index(definition)
         return cls(
             _engine.program(setup),
             vector.to(device),
             matrix.to(device),
             tuple(tensor.detach().to(device) for tensor in random),
+            tuple(name.replace(".", "_") for name in parameters.values if name not in known),
         )
 
     @property
@@ -66,6 +70,9 @@ class Point(NamedTuple):
         for place in sorted(places, key=lambda place: _engine.tensor_name(place.field)):
             block = columns[..., place.start : place.stop].to(dtype)
             found[_engine.tensor_name(place.field)] = block.reshape((*lead, *place.field.shape))
+        # What a class of the user's declares beyond the model moves nothing.
+        for name in self.beyond:
+            found[name] = columns.new_zeros(lead, dtype=dtype)
         return found
 
 

@@ -234,8 +234,10 @@ class JacobianNumerical(JacobianBase):
         point = _compiled.Point.of(model, scenario, definition)
         place = _engine.element_index(definition)
         vectors = point.vector.repeat(len(runs.points), 1)
-        vectors[:, [place[name] for name in runs.names]] = torch.as_tensor(
-            runs.points, device=vectors.device
+        # What a class of the user's declares beyond the model moves nothing.
+        known = [i for i, name in enumerate(runs.names) if name in place]
+        vectors[:, [place[runs.names[i]] for i in known]] = torch.as_tensor(
+            runs.points[:, known], device=vectors.device
         )
         if not runs.loose.any():
             return _compiled.runs(point, vectors, dtype)

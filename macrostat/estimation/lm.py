@@ -56,7 +56,7 @@ class LevenbergMarquardt:
 
     Raises:
         ValueError: an option out of its range, an unknown scenario name; KeyError: an unknown scenario
-            number. Both at construction.
+            number; TypeError: a class in place of its instance. All at construction.
     """
 
     def __init__(
@@ -77,6 +77,8 @@ class LevenbergMarquardt:
         check_options(scaling, ftol, xtol, gtol, max_nfev, damping_init, damping_update_factor)
         if jacobian_mode not in ("rev", "fwd"):
             raise ValueError(f"Unsupported mode '{jacobian_mode}'. Use 'rev' or 'fwd'.")
+        if isinstance(model, type):
+            raise TypeError(f"model must be an instance, {model.__name__}(), not the class itself.")
         model.scenarios.find(scenario)
         self.model, self.loss_fn, self.scenario = model, loss_fn, scenario
         self.ftol, self.xtol, self.gtol, self.max_nfev = ftol, xtol, gtol, max_nfev

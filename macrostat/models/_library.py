@@ -149,6 +149,10 @@ class LibraryBehavior(Behavior):
 
     def _take(self, timeseries: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Leaves variables and state as a run in eager torch would."""
+        rows, kwargs = len(next(iter(timeseries.values()))), self.variables.tensor_kwargs
+        for name in self.variables.info.keys() - timeseries.keys():
+            # Declared by a class of the user's, and set by nothing.
+            timeseries[name] = torch.zeros(rows, *self.variables.shape(name), **kwargs)
         self.variables.forget()
         self.variables.set_timeseries(timeseries)
         self.state = self.prior = {name: path[-1] for name, path in timeseries.items()}

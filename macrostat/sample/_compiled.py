@@ -32,7 +32,9 @@ class Runs:
         self.point = Point.of(model, model.scenarios.find(scenario))
         places = _engine.element_index(self.point.definition)
         self.vectors = self.point.vector.repeat(len(points), 1)
-        self.vectors[:, [places[name] for name in names]] = torch.from_numpy(points).to(
+        # What a class of the user's declares beyond the model moves nothing.
+        known = [i for i, name in enumerate(names) if name in places]
+        self.vectors[:, [places[names[i]] for i in known]] = torch.from_numpy(points[:, known]).to(
             self.vectors.device
         )
 

@@ -197,3 +197,72 @@ def test_a_forked_process_says_so_instead_of_hanging():
     finally:
         process.kill()
         process.join()
+
+
+# Classes with more in them than the model -----------------------------------------------------
+
+
+def extended() -> Any:
+    classes: Any = get_model_classes("GL06PC")
+
+    class Parameters(classes.Parameters):
+        def get_default_parameters(self):
+            entry = {"value": 1.0, "lower bound": 0.0, "upper bound": 2.0}
+            return super().get_default_parameters() | {"Extra": entry}
+
+    class Variables(classes.Variables):
+        def get_default_variables(self):
+            return super().get_default_variables() | {"Mine": {"sectors": [3]}}
+
+    parameters = Parameters(hyperparameters={"timesteps": 6})
+    return classes.Model(parameters=parameters, variables=Variables(parameters=parameters))
+
+
+def test_parameters_and_variables_that_the_equations_do_not_know(tmp_path: Path):
+    """A declared variable that is never set is 0; a parameter that nothing reads has the derivative 0."""
+    model = extended()
+    path = model.simulate()
+    assert path["Mine"].shape == (7, 3) and not path["Mine"].any()
+    assert len(model.variables.to_pandas()) == 7
+    both = JacobianAutograd(model).compute(income), JacobianNumerical(model).compute(income)
+    for found in both:
+        assert found["Extra"] == 0 and found["TaxRate"] != 0
+    assert check_model_differentiability(model, income).passed
+    vector = JacobianAutograd(model).compute(lambda output: output["Wealth"][:, 0])
+    assert vector["Extra"].shape == (7,)
+    bounds = {"Extra": (0.5, 1.5)}
+    sampler = SobolSampler(model, bounds, 1, save_to_disk=False, output_folder=tmp_path)
+    table: Any = sampler.sample()
+    runs = table["NationalIncome"].to_numpy().reshape(2, 7)
+    assert np.array_equal(runs[0], runs[1]) and np.array_equal(
+        runs[0], path["NationalIncome"][:, 0].numpy()
+    )
+
+
+# What is no model, and settings that are none -------------------------------------------------
+
+
+def test_what_is_refused_by_name():
+    cls = get_model("GL06PC")
+    for of in (
+        JacobianAutograd,
+        JacobianNumerical,
+        lambda model: LevenbergMarquardt(model, income),
+    ):
+        with pytest.raises(TypeError, match=r"must be an instance, GL06PC\(\), not the class"):
+            of(cls)
+    for dtype in (torch.int64, torch.bool, torch.complex64):
+        with pytest.raises(ValueError, match=f"dtype must be of real numbers, not {dtype}"):
+            cls(hyperparameters={"dtype": dtype})
+    model = made()
+    model.parameters.hyper["timesteps_initialization"] = 1.7  # not by []=, which would say so
+    with pytest.raises(ValueError, match="'timesteps_initialization' must be an integer >= 0"):
+        model.simulate()
+
+
+def test_tables_of_a_precision_that_pandas_lacks():
+    hyper = {"timesteps": 6, "dtype": torch.bfloat16}
+    model = get_model("GL06PC")(hyperparameters=hyper)
+    path = model.simulate()
+    table = model.variables.to_pandas()["NationalIncome"].to_numpy()
+    assert np.array_equal(table, path["NationalIncome"].float().numpy())
