@@ -163,7 +163,8 @@ class Here(Executor):
         try:
             future.set_result(fn(*args, **kwargs))
         except Exception as error:
-            if in_a_line(error).startswith("KeyboardInterrupt"):  # which JAX makes an error of a callback
+            # Within a host callback, JAX makes an error of it.
+            if in_a_line(error).startswith("KeyboardInterrupt"):
                 raise KeyboardInterrupt from error
             future.set_exception(error)
         return future

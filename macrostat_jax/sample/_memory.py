@@ -39,7 +39,7 @@ def in_bytes(memory: int | float | str) -> int:
         if match and match[2] in UNITS:
             memory = float(match[1]) * UNITS[match[2]]
     known = isinstance(memory, int | float | np.integer) and not isinstance(memory, bool)
-    if not known or not 1 <= memory < math.inf:
+    if not known or not 1 <= float(memory) < math.inf:
         raise ValueError(f"memory is a size such as '2GB' or '512MiB', or bytes, not {memory!r}.")
     return int(memory)
 

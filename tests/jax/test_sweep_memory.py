@@ -123,7 +123,9 @@ def test_sizes(text, size):
     assert _memory.in_bytes(text) == size
 
 
-@pytest.mark.parametrize("text", ["2XB", "", "-1GB", 0, True, None, [1], "GB", float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    "text", ["2XB", "", "-1GB", 0, True, None, [1], "GB", float("nan"), float("inf")]
+)
 def test_what_is_no_size(text):
     with pytest.raises(ValueError, match="memory is a size such as"):
         _memory.in_bytes(text)
