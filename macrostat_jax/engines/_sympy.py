@@ -102,7 +102,7 @@ class SymPy(NumPy):
         results = super()._apply(equation, given)
         for at, var in enumerate(equation.outvars):
             if var in self._named:  # a variable of the model: what follows uses its symbol
-                self.definitions[var] = results[at]
+                (self.definitions[var],) = self._present([results[at]])
                 results[at] = self._named[var]
         return results
 
@@ -162,7 +162,10 @@ class SymPy(NumPy):
         )
 
     def take(self, value: Any, positions: Any) -> Any:
-        return value[np.asarray(positions, int)]
+        try:
+            return value[np.asarray(positions, int)]
+        except TypeError as error:
+            raise self._undecided("place") from error
 
     def reduce_and(self, x: Any, *, axes: Any, **_: Any) -> Any:
         import sympy as sp
@@ -340,7 +343,8 @@ def symbolic(model: Model, form: str = "structural") -> Formulas:
     inputs_of = set(program.jaxpr.invars)
     if form == "structural":
         for key, var in zip(now, program.jaxpr.outvars, strict=True):
-            if not isinstance(var, Literal) and var not in inputs_of:
+            own = not isinstance(var, Literal) and var not in inputs_of
+            if own and var.aval.shape == now[key].shape:  # a number may stand for a whole vector
                 named.setdefault(var, now[key])
     engine = SymPy(named)
     outputs = engine.run(program, *given)
@@ -348,7 +352,8 @@ def symbolic(model: Model, form: str = "structural") -> Formulas:
     for key, var, value in zip(now, program.jaxpr.outvars, outputs, strict=True):
         own = not isinstance(var, Literal) and named.get(var) is now[key]
         formulas = engine.definitions[var] if own else value
-        equations |= dict(zip(np.ravel(now[key]), np.ravel(formulas), strict=True))
+        every = np.broadcast_to(np.asarray(formulas, object), now[key].shape)
+        equations |= dict(zip(np.ravel(now[key]), np.ravel(every), strict=True))
     symbols |= {f"now.{key}": value for key, value in now.items()}
     return Formulas(model, equations, symbols)
 

@@ -178,6 +178,36 @@ def test_an_exact_steady_state():
     assert [sp.diff(rest[income], s).subs(at) for s in (theta, demand)] == [-500, 5]
 
 
+NO_FORMULA = {"PichlerEtAl2022DIO": "no operation 'argmin'"}
+"""Models with a step that no formula of a readable length says, and the operation that is refused."""
+
+
+@pytest.mark.parametrize("name", [n for n in models.names() if not models.get(n).random])
+def test_every_formula_holds_along_a_run(name):
+    model = getattr(models, name)
+    if name in NO_FORMULA:
+        with pytest.raises(engines.UnsupportedOperation, match=NO_FORMULA[name]):
+            engines.symbolic(model)
+        return
+    formulas = engines.symbolic(model)
+    params, path = model.params(), simulate(model, periods=4)
+    values: dict[Any, float] = {}
+    for prefix, record in (
+        ("now.", path[3]),
+        ("prior.", path[2]),
+        ("", params),
+        *([("scenario.", model.scenario(periods=4)[3])] if model.Scenario.fields else []),
+    ):
+        for key in record.fields:
+            symbols = np.ravel(formulas.symbols[prefix + key])
+            numbers = np.ravel(np.asarray(getattr(record, key), float))
+            for symbol, number in zip(symbols, numbers, strict=True):
+                assert values.setdefault(symbol, number) == number, f"two meanings of {symbol}"
+    found = sp.lambdify(list(values), list(formulas.equations.values()))(*values.values())
+    expected = [values[symbol] for symbol in formulas.equations]
+    np.testing.assert_allclose(np.array(found, float), expected, rtol=1e-9, atol=1e-9)
+
+
 @pytest.mark.parametrize("name", ["GL06SIM", "GL06PC", "GL06LP", "NK3E", "LINEAR2D"])
 def test_symbolic_jacobians_are_those_of_jax(name):
     model = getattr(models, name)
