@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from ._parts import COLOURS, bare
@@ -74,6 +75,9 @@ def _lines(panel: Any, found: Curves, colours: Any) -> None:
         place = {"xytext": (6, -13), "textcoords": "offset points", "fontsize": 7}
         panel.annotate(number(one.at), (one.at, one.seconds), **place)
     panel.set_xscale("log")
+    sizes = sorted({n for times in found.times.values() for n in times})
+    panel.set_xticks(sizes, [f"{n:,}" for n in sizes])
+    panel.set_xticks([], minor=True)
     _seconds(panel, found.title)
     panel.set_xlabel(found.what)
 
@@ -103,7 +107,6 @@ def _bars(panel: Any, title: str, rows: list[Row], colours: Any) -> None:
         panel.bar(x, middle, width, color=colours[name][0], yerr=ends, error_kw={"linewidth": 0.8})
     panel.set_xticks(range(len(labels)), labels, rotation=40, ha="right", fontsize=7)
     _seconds(panel, title)
-    panel.set_ylim(bottom=min(row.spread.low for row in rows) / 3)  # so that the shortest bar is one
 
 
 def _label(row: Row) -> str:
@@ -111,8 +114,15 @@ def _label(row: Row) -> str:
 
 
 def _seconds(panel: Any, title: str) -> None:
+    """The axis of times, of whole powers of ten, so that the shortest bar is one, too."""
+    from ..bench._table import seconds
+
     panel.set_yscale("log")
-    panel.set_ylabel("seconds per call")
+    low, high = (math.log10(end) for end in panel.get_ylim())
+    panel.set_ylim(10 ** math.floor(low - 0.1), 10 ** math.ceil(high))
+    panel.yaxis.set_major_formatter(lambda value, _: seconds(value))
+    panel.yaxis.set_minor_formatter(lambda value, _: "")
+    panel.set_ylabel("time per call")
     panel.set_title(title, fontsize=9)
     panel.grid(True, axis="y", which="major", alpha=0.25)
     panel.set_axisbelow(True)
