@@ -342,9 +342,10 @@ def symbolic(model: Model, form: str = "structural") -> Formulas:
     named: dict[Any, Any] = {}
     inputs_of = set(program.jaxpr.invars)
     if form == "structural":
-        for key, var in zip(now, program.jaxpr.outvars, strict=True):
+        kinds: Sequence[Any] = program.out_avals
+        for key, var, kind in zip(now, program.jaxpr.outvars, kinds, strict=True):
             own = not isinstance(var, Literal) and var not in inputs_of
-            if own and var.aval.shape == now[key].shape:  # a number may stand for a whole vector
+            if own and kind.shape == now[key].shape:  # a number may stand for a whole vector
                 named.setdefault(var, now[key])
     engine = SymPy(named)
     outputs = engine.run(program, *given)
