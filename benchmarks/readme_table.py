@@ -1,7 +1,7 @@
-"""The README's speed tables, made from the committed results.
+"""The README's speed tables and the guide's tables of backends, made from the committed results.
 
-python benchmarks/readme_table.py            # writes them into the README
-python benchmarks/readme_table.py --check    # exit status 1 if the README says otherwise
+python benchmarks/readme_table.py            # writes them into the pages
+python benchmarks/readme_table.py --check    # exit status 1 if a page says otherwise
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import _backends_table
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-BEGIN = "<!-- speed: made from benchmarks/results by benchmarks/readme_table.py -->"
-END = "<!-- end of speed -->"
 NO_FLAG = ", no XLA flag"
 
 WARM = {
@@ -149,36 +149,53 @@ def seconds(value: float) -> str:
     return f"{value * 1e6:.3g} µs"
 
 
-def replaced(page: str, inside: str) -> str:
+def backends() -> str:
+    """The guide's tables, from all results of `macrostat bench`."""
+    return _backends_table.text(sorted(RESULTS.glob("bench_*.json")), seconds)
+
+
+PAGES: tuple[tuple[str, str, Callable[[], str]], ...] = (
+    ("README.md", "speed", text),
+    ("docs/comparing-backends.md", "backends", backends),
+)
+"""Page, name of its marks, and what stands between them."""
+
+
+def replaced(page: str, inside: str, name: str = "speed") -> str:
     """The page with what stands between the marks replaced.
 
     Raises:
         ValueError: a page without the two marks, in order and once each.
     """
-    if page.count(BEGIN) != 1 or page.count(END) != 1 or page.index(BEGIN) > page.index(END):
-        raise ValueError(f"The page must have the two lines {BEGIN} and {END}, once each.")
-    before, _, rest = page.partition(BEGIN)
-    return f"{before}{BEGIN}\n{inside}\n{END}{rest.partition(END)[2]}"
+    begin = f"<!-- {name}: made from benchmarks/results by benchmarks/readme_table.py -->"
+    end = f"<!-- end of {name} -->"
+    if page.count(begin) != 1 or page.count(end) != 1 or page.index(begin) > page.index(end):
+        raise ValueError(f"The page must have the two lines {begin} and {end}, once each.")
+    before, _, rest = page.partition(begin)
+    return f"{before}{begin}\n{inside}\n{end}{rest.partition(end)[2]}"
 
 
-def main(argv: Sequence[str] | None = None, readme: Path = ROOT / "README.md") -> int:
-    parser = argparse.ArgumentParser(description="The README's speed tables, from the results.")
+def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:
+    parser = argparse.ArgumentParser(description="The tables of speed, from the results.")
     parser.add_argument(
         "--check", action="store_true", help="write nothing; say whether they are up to date"
     )
     arguments = parser.parse_args(argv)
-    page = readme.read_text(encoding="utf-8")
-    new = replaced(page, text())
-    if new == page:
-        return 0
-    if arguments.check:
+    status = 0
+    for name, marks, inside in PAGES:
+        page = (root / name).read_text(encoding="utf-8")
+        new = replaced(page, inside(), marks)
+        if new == page:
+            continue
+        if not arguments.check:
+            (root / name).write_text(new, encoding="utf-8")
+            continue
+        status = 1
         print(
-            f"{readme.name} is not what benchmarks/results say: run python benchmarks/readme_table.py",
+            f"{name} is not what benchmarks/results say: run python benchmarks/readme_table.py",
             file=sys.stderr,
         )
-        return 1
-    readme.write_text(new, encoding="utf-8")
-    return 0
+    return status
 
 
 if __name__ == "__main__":
