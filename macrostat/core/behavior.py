@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -231,12 +232,18 @@ class Behavior(torch.nn.Module):
         return found
 
 
+_run = threading.RLock()
+"""Held during a run in eager torch: torch's generator is one for all threads, and each run seeds it."""
+
+
 @contextlib.contextmanager
 def seeded(hyper: Mapping[str, Any]) -> Iterator[None]:
-    """Seeds torch for a run by `hyper["seed"]`; afterwards its generator is where it was."""
+    """Seeds torch for a run by `hyper["seed"]`; afterwards its generator is where it was. One run at a time:
+    another thread's would draw from the same generator.
+    """
     device = torch.device(hyper["device"])
     devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
+    with _run, torch.random.fork_rng(devices=devices):
         seed = seed_of(hyper)
         torch.default_generator.manual_seed(seed)
         if devices:

@@ -6,6 +6,7 @@ import functools
 import multiprocessing
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,25 @@ def test_health_is_judged_in_the_precision_of_the_results(tmp_path: Path):
         assert Model.load(tmp_path / "model.json").variables.check_health()
     finally:
         torch.set_default_dtype(torch.float32)
+
+
+# Threads --------------------------------------------------------------------------------------
+
+
+def test_draws_of_a_behavior_in_threads_are_those_of_its_seed():
+    """Torch's generator is one for all threads."""
+    base = eager()
+
+    class Lucky(base):
+        def step(self, t, scenario, params=None, **kwargs):
+            super().step(t, scenario, params)
+            self.state["NationalIncome"] = self.state["NationalIncome"] + torch.rand(1)
+
+    expected, state = made(behavior=Lucky).simulate(), torch.random.get_rng_state()
+    with ThreadPoolExecutor(4) as pool:
+        runs = list(pool.map(lambda _: made(behavior=Lucky).simulate(), range(12)))
+    assert all(same(run, expected) for run in runs)
+    assert torch.equal(torch.random.get_rng_state(), state)
 
 
 # Forked processes -----------------------------------------------------------------------------
