@@ -131,7 +131,8 @@ def _seconds(panel: Any, title: str) -> None:
 def _legend(figure: Any, names: list[str], colours: Any) -> None:
     from matplotlib.lines import Line2D
 
+    many = max(int(figure.get_figwidth() / 1.7), 1)  # names side by side
     handles = [Line2D([], [], color=colours[n][0], marker=colours[n][1], label=n) for n in names]
     figure.legend(
-        handles=handles, loc="outside lower center", ncols=min(len(names), 6), frameon=False
+        handles=handles, loc="outside lower center", ncols=min(len(names), many), frameon=False
     )
