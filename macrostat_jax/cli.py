@@ -361,7 +361,7 @@ def _picture(figure: Any, path: Path) -> None:
     figure.savefig(path, dpi=130)
 
 
-def _say_saved(*files: str | None) -> None:
+def _say_saved(*files: str | Path | None) -> None:
     for file in files:
         if file:
             print(f"  saved {file}")
