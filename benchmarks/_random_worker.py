@@ -49,16 +49,21 @@ def mark0(periods: int, firms: int, budget: float) -> dict[str, Any]:
         return output["Unemployment"][-1].sum()
 
     jacobian = JacobianAutograd(model)
-    found = {
-        "simulate": lap(model.simulate, budget),
-        "gradient": lap(lambda: jacobian.compute(loss, mode="rev"), budget),
+    calls = {
+        "simulate": model.simulate,
+        "gradient": lambda: jacobian.compute(loss, mode="rev"),
+        "forward": lambda: jacobian.compute(loss, mode="fwd"),
     }
-    try:
-        jacobian.compute(loss, mode="fwd")
-    except Exception as error:  # the peer's
-        print(f"forward mode: {type(error).__name__}", file=sys.stderr)
-    else:
-        found["forward"] = lap(lambda: jacobian.compute(loss, mode="fwd"), budget)
+    found = {}
+    for name, call in calls.items():
+        try:
+            call()  # the first call, which compiles, is not counted
+        except Exception as error:  # the peer's, which has no forward mode here
+            print(f"{name}: {type(error).__name__}", file=sys.stderr)
+            if name != "forward":
+                raise
+        else:
+            found[name] = lap(call, budget)
     path = model.simulate()["Unemployment"].reshape(-1)[:6]
     return {
         "package": str(macrostat.__file__),

@@ -22,8 +22,8 @@ IN_FLIGHT = 2
 """One block is computed while the results of the one before it are taken."""
 COPIES = 3
 """A chunk on its way to a file is in memory as arrays, as a table, and as the file's content."""
-MARGIN = 48 << 20
-"""For what nobody accounts for: threads, the allocator's slack, the first call of a program (28 MB seen)."""
+MARGIN = 80 << 20
+"""For what nobody accounts for: threads, the allocator's slack, the first call of a program (75 MB seen)."""
 RETAINED = 128 << 20
 """What the allocator may hold of freed blocks, where there is room for it."""
 
