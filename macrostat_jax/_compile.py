@@ -14,6 +14,8 @@ from typing import Any
 import jax
 import jax.core
 
+from ._allocator import keep_freed_memory
+
 logger = logging.getLogger(__name__)
 
 _lock = threading.RLock()
@@ -27,6 +29,7 @@ CHECKED_EVERY, SPARED = 32, 0.7
 
 def call(function: Callable, plan: Any, *args: Any) -> Any:
     """Calls a jitted function whose first argument is static, with the on-disk cache while it compiles."""
+    keep_freed_memory()
     leaves = jax.tree.leaves(args)
     if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
         return function(plan, *args)

@@ -16,6 +16,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from .. import _compile
+from .._allocator import keep_freed_memory
 from .._simulate import Inputs, Plan, trajectory
 from . import _transport
 from ._chunks import in_chunks
@@ -237,20 +238,3 @@ def _placed(targets: list[np.ndarray], parts: list[Any], axis: int, start: int, 
 def bytes_of(shapes: Any) -> int:
     """The memory of arrays of these shapes."""
     return sum(math.prod(x.shape) * jnp.dtype(x.dtype).itemsize for x in jax.tree.leaves(shapes))
-
-
-LARGEST = (32 << 20) - (64 << 10)
-"""Just below the largest buffer from which glibc learns."""
-
-
-@functools.cache
-def keep_freed_memory() -> None:
-    """Once a process: the memory of a block serves the next one, and is not given back in between.
-
-    By default glibc hands freed buffers of more than some 100 kB back to the system, and takes them anew
-    for the next block, zeroed page by page: for GL06PC's paths that takes longer than the simulation. It
-    adapts when it sees larger buffers freed: from then on, up to 64 MB that are free stay with the
-    process. This allocates such a buffer, and frees it without having touched it. Where the user has
-    set MALLOC_TRIM_THRESHOLD_ or MALLOC_MMAP_THRESHOLD_, and with other C libraries, nothing changes.
-    """
-    np.empty(LARGEST, np.uint8)

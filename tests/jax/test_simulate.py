@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import platform
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -419,6 +422,34 @@ def test_programs_are_let_go_before_memory_maps_run_out(monkeypatch):
     np.testing.assert_array_equal(
         simulate(model, periods=37).national_income, before.national_income
     )
+
+
+FAULTS = """
+import resource, jax
+from macrostat_jax import models, simulate
+
+def run():
+    path = simulate(models.Mark0COVID, key=jax.random.key(0), periods=200)
+    return jax.block_until_ready(path).unemployment[-1]
+
+for _ in range(5):
+    run()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    run()
+print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / 10)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc's allocator")
+def test_the_memory_of_a_path_serves_the_next_one():
+    """Given back to the system in between, its pages would be taken anew, one fault each."""
+    code = [sys.executable, "-c", FAULTS]
+    done = subprocess.run(code, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    fields = models.Mark0COVID.State.fields.values()
+    pages = 4 * 200 * sum(int(np.prod(field.shape)) for field in fields) / 4096
+    assert float(done.stdout) < pages / 10
 
 
 def test_paths_as_tables():
