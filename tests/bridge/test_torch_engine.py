@@ -22,9 +22,6 @@ SIZES = {
     "TwoMarketsABM": {"household": 24, "firm": 6},
 }
 
-LONG: dict[str, int] = {}
-"""Horizons of the slow test where the model's own would take rounding too far."""
-
 
 def sized(name: str) -> tuple[Any, dict[str, Any]]:
     model = getattr(models, name).resize(**SIZES.get(name, {}))
@@ -110,7 +107,7 @@ def test_every_model_as_straight_torch_code(name: str):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", models.names())
 def test_every_model_as_straight_torch_code_over_its_horizon(name: str):
-    check_module(name, LONG.get(name), pulled_back=True)
+    check_module(name, periods=None, pulled_back=True)
 
 
 @pytest.mark.parametrize("mode", ["jacrev", "jacfwd"])

@@ -18,9 +18,6 @@ SIZES = {
     "TwoMarketsABM": {"household": 24, "firm": 6},
 }
 
-LONG: dict[str, int] = {}
-"""Horizons of the slow test where the model's own would take rounding too far."""
-
 
 def sized(name: str) -> tuple[Model, dict[str, Any]]:
     model = getattr(models, name).resize(**SIZES.get(name, {}))
@@ -68,11 +65,10 @@ def test_dual_numbers_give_the_derivatives_of_jax(name):
 @pytest.mark.parametrize("name", models.names())
 def test_every_variable_by_every_parameter_over_the_whole_horizon(name):
     model, inputs = sized(name)
-    periods = {"periods": LONG[name]} if name in LONG else {}
-    path = engines.simulate(model, engine="numpy", **periods, **inputs)
-    agrees(path, simulate(model, **periods, **inputs), of_largest=True)
-    found = engines.jacobian(model, engine="dual", **periods, **inputs)
-    same_derivatives(found, diff.jacobian(model, mode="forward", **periods, **inputs))
+    path = engines.simulate(model, engine="numpy", **inputs)
+    agrees(path, simulate(model, **inputs), of_largest=True)
+    found = engines.jacobian(model, engine="dual", **inputs)
+    same_derivatives(found, diff.jacobian(model, mode="forward", **inputs))
 
 
 def test_derivatives_by_paths_and_initial_states():
