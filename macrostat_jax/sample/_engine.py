@@ -108,15 +108,24 @@ def work(program: Program, task: Task) -> Receipt:
     return Receipt(task.number, count, receipt["diverged"], time.perf_counter() - begun)
 
 
-def finished(folder: Folder, number: int) -> Receipt | None:
-    """The receipt of a chunk whose file is there and whole; None where it has to be computed."""
-    try:
-        found = folder.receipt(number)
-    except _files.Damaged:
-        return None  # who resumes a sweep says so, and has it computed again
+def receipt(folder: Folder, number: int) -> Receipt | None:
+    """The receipt of a chunk whose file is there; None where it is not.
+
+    Raises:
+        Damaged: the file is torn.
+    """
+    found = folder.receipt(number)
     if found is None:
         return None
     return Receipt(number, found["stop"] - found["start"], found["diverged"], 0.0)
+
+
+def finished(folder: Folder, number: int) -> Receipt | None:
+    """The receipt of a chunk whose file is there and whole; None where it has to be computed."""
+    try:
+        return receipt(folder, number)
+    except _files.Damaged:
+        return None  # who resumes a sweep says so, and has it computed again
 
 
 class Status(NamedTuple):

@@ -266,13 +266,16 @@ def stored(
     design, columns = identity(program, job.found, job.shapes, job.chunk(), files)
     folder = Folder.begin(path, design, columns)
     folder.clear_abandoned()
-    before = [
-        receipt
-        for i in range(folder.chunks)
-        if (receipt := _engine.finished(folder, i)) is not None
-    ]
+    before, torn = [], []
+    for i in range(folder.chunks):
+        # one look at each file: another sweep of the folder may finish it between two
+        try:
+            receipt = _engine.receipt(folder, i)
+        except _files.Damaged:
+            torn.append(i)
+        else:
+            before += [] if receipt is None else [receipt]
     there = {receipt.number for receipt in before}
-    torn = [i for i in range(folder.chunks) if i not in there and folder.file(i).exists()]
     if torn:
         warnings.warn(
             f"{folder.path}: the files of {len(torn)} chunks are torn (the first is "

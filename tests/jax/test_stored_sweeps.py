@@ -8,6 +8,7 @@ import errno
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -470,6 +471,23 @@ def test_two_sweeps_of_one_design_share_a_folder(tmp_path, whole):
         runs = [pool.submit(in_float64, TOY, DESIGN, **options) for _ in range(4)]
         for run in runs:
             assert run.result().to_pandas().equals(whole)
+
+
+def test_a_chunk_that_another_sweep_finishes_meanwhile_is_not_torn(tmp_path, whole, monkeypatch):
+    options: dict[str, Any] = {"keep": keep, "block": 32, "chunk": 256}
+    other = tmp_path / "other"
+    sample.sweep(TOY, DESIGN, **options, out=other)
+    looked = _folder.Folder.receipt
+
+    def receipt(folder, number):
+        found = looked(folder, number)
+        if found is None:
+            shutil.copy(other / folder.file(number).name, folder.path)
+        return found
+
+    monkeypatch.setattr(_folder.Folder, "receipt", receipt)
+    found = sample.sweep(TOY, DESIGN, **options, out=tmp_path / "shared")
+    assert found.to_pandas().equals(whole)
 
 
 def in_float64(*args, **options):
