@@ -57,16 +57,19 @@ class _Call(torch.autograd.Function):
             i for i, out in enumerate(output) if is_differentiable(out.dtype)
         )
         ctx.count = len(output)
+        # What nothing depends on is None then, and need not be computed: the paths of all agents, say.
+        ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(*[out for out in output if not is_differentiable(out.dtype)])
 
     @staticmethod
-    def backward(ctx: Any, *cotangents: torch.Tensor):
+    def backward(ctx: Any, *cotangents: torch.Tensor | None):
         tensors = ctx.saved_tensors
         needed = tuple(i for i, needs in enumerate(ctx.needs_input_grad[2:]) if needs)
+        given = [(i, cotangents[i]) for i in ctx.differentiable if cotangents[i] is not None]
         gradients: list[torch.Tensor | None] = [None] * len(tensors)
-        if needed and ctx.differentiable:
-            vjp = ctx.function.vjp(needed, ctx.differentiable)
-            found = call(vjp, None, *tensors, *(cotangents[i] for i in ctx.differentiable))
+        if needed and given:
+            vjp = ctx.function.vjp(needed, tuple(i for i, _ in given))
+            found = call(vjp, None, *tensors, *(c for _, c in given))
             for i, gradient in zip(needed, found, strict=True):
                 gradients[i] = gradient
         return None, None, *gradients

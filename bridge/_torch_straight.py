@@ -45,6 +45,10 @@ class Straight(Torch):
         self._bodies: dict[int, tuple[Any, Callable[..., Any]]] = {}
         self._tracing = False
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickle: graphs are of programs that stay behind."""
+        return {**self.__dict__, "_bodies": {}}
+
     def prepare(self, program: Any) -> None:
         """Makes the graphs of a program's scans: outside of torch.func's transforms, where none can be."""
         for equation in _open(program).eqns:

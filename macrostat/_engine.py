@@ -61,9 +61,10 @@ from .models._declared import in_size
 
 
 def definition_for(model: Any) -> Model:
-    """The declaration that a library model runs, with the options and constraints of its `Parameters`."""
+    """The declaration that a model (or behavior) runs, with the options and constraints of its `Parameters`."""
     hyper = model.parameters.hyper
-    definition: Model = in_size(model.definition, hyper)
+    # A model may be any that has a library behavior: it decides what is run.
+    definition: Model = in_size(getattr(model, "behavior", model).definition, hyper)
     definition = definition.configure(
         **{k: _hashable(hyper[k]) for k in definition.options if k in hyper}
     )
@@ -89,7 +90,7 @@ def _reference(definition: Model, name: str) -> str:
 
 def is_compiled(model: Any) -> bool:
     """Does what the declaration says decide the model's runs: has the user replaced nothing by torch code?"""
-    from .models._library import LibraryBehavior
+    from .models._library import LibraryBehavior, records_as_usual
 
     behavior = model.behavior
     if not (isinstance(behavior, type) and issubclass(behavior, LibraryBehavior)):
@@ -100,11 +101,12 @@ def is_compiled(model: Any) -> bool:
         (type(model.parameters), Parameters, ("vectorize_parameters", "to_nn_parameters")),
         (type(model.scenarios), Scenarios, ("to_nn_parameters",)),
     )
-    return behavior.runs_compiled() and all(
-        getattr(found, name) is getattr(ours, name)
+    own = any(
+        getattr(found, name) is not getattr(ours, name)
         for found, ours, names in untouched
         for name in names
     )
+    return behavior.runs_compiled() and not own and records_as_usual(model.variables)
 
 
 class Program:

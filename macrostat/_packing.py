@@ -190,12 +190,14 @@ def unpack(
     fields = definition.State.fields
     found = {}
     for keys, path in zip(parts(definition.State), paths, strict=True):
-        sizes = [math.prod(fields[key].shape) for key in keys]
-        rows, at = path.numel() // sum(sizes), 0
-        path = path.to(dtype)
-        for key, size in zip(keys, sizes, strict=True):
-            found[key] = path[at : at + rows * size].view(rows, *(fields[key].shape or (1,)))
-            at += rows * size
+        shapes = [fields[key].shape or (1,) for key in keys]
+        sizes = list(map(math.prod, shapes))
+        rows = path.numel() // sum(sizes)
+        # Unsafe would be to write into `path` as well: what is written into one of them is no concern of
+        # the graph of another, as with tensors of their own.
+        pieces = path.to(dtype).unsafe_split_with_sizes([rows * size for size in sizes])
+        for key, shape, piece in zip(keys, shapes, pieces, strict=True):
+            found[key] = piece.view(rows, *shape)
     return {field.name: found[key] for key, field in fields.items()}
 
 

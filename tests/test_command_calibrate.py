@@ -57,7 +57,9 @@ def test_json_and_priors(capsys, data):
 
 def test_a_search_that_fails_has_the_status_1(capsys, data):
     free = ["--free", "tax_rate=0.01:0.9", "--start", f"tax_rate={0.9 - 1e-13!r}"]
-    status, out, _ = run(capsys, "GL06SIM", data, *OBSERVE, *free)
+    prior = ["--free", "propensity_to_consume_income", "--method", "bfgs", "--sigma", "1"]
+    prior += ["--prior", "propensity_to_consume_income=beta:0.9:0.9"]
+    status, out, _ = run(capsys, "GL06SIM", data, *OBSERVE, *free, *prior)
     assert status == 1 and "Stuck" in out
 
 

@@ -181,6 +181,12 @@ class Parameters:
         else:
             raise KeyError(self._unknown(key))
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Raises `TypeError`: `behavior.parameters` is this object, and not the method of `torch.nn.Module`."""
+        raise TypeError(
+            "The parameters of a model are no function: an optimiser takes behavior.params.values()."
+        )
+
     def _unknown(self, key: str) -> str:
         known = ", ".join([*self.values, *self.data, *self.hyper])
         return f"{key!r} is no parameter, data or hyperparameter. There are: {known}."

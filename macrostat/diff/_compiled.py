@@ -38,7 +38,7 @@ class Point(NamedTuple):
         setup = _engine.setup_for(definition, parameters.hyper, series)
         vector = _engine.pack_values(definition, parameters)
         matrix = _engine.pack_series(setup, series).detach()
-        random = _engine.random_inputs(definition, parameters.hyper, model.noise)
+        random = _engine.random_inputs(definition, parameters.hyper, getattr(model, "noise", None))
         device = torch.device(parameters.hyper.get("device", "cpu"))
         known = _engine.element_index(definition)
         return cls(

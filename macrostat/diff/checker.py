@@ -145,10 +145,10 @@ def check_model_differentiability(
         _identical(reverse[k], again[k]) for k in reverse
     )
     details: dict[str, dict[str, Any]] = {"determinism": {"ok": same}}
-    definition = getattr(model, "definition", None)
+    definition = getattr(model.behavior, "definition", None)
     if definition is not None and _engine.is_random(definition):
-        seed = model.parameters.hyper["seed"]
-        details["random"] = {"inputs": f"seed {seed}" if model.noise is None else "model.noise"}
+        noise, seed = getattr(model, "noise", None), model.parameters.hyper["seed"]
+        details["random"] = {"inputs": f"seed {seed}" if noise is None else "model.noise"}
 
     forward_part = numerical_part = None
     if compare_forward_reverse:

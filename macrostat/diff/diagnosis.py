@@ -42,7 +42,7 @@ def diagnose(
         TypeError: a behavior written in torch, which has no program that could be looked into.
             KeyError, ValueError: an unknown scenario.
     """
-    if getattr(model, "definition", None) is None or not _engine.is_compiled(model):
+    if not _engine.is_compiled(model):
         raise TypeError(
             f"{type(model).__name__} runs a behavior written in torch, of which there is no traced program "
             "to look into: use check_model_differentiability(model, loss_fn), which compares its gradients "

@@ -41,7 +41,7 @@ def sequence_space_jacobian(
     Raises:
         TypeError: a behavior written in torch. KeyError: an unknown name.
     """
-    if getattr(model, "definition", None) is None or not _engine.is_compiled(model):
+    if not _engine.is_compiled(model):
         raise TypeError(
             f"{type(model).__name__} runs a behavior written in torch, of which there is no traced program: "
             "write the step in JAX (docs/out-of-eager-torch.md), or use JacobianAutograd."

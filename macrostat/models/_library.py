@@ -24,7 +24,8 @@ class LibraryBehavior(Behavior):
     """Behavior of a library model: compiled by JAX as a whole, differentiable in torch.
 
     A subclass (or an instance) that overrides `initialize`, `step` or `apply_parameter_shocks` runs
-    in eager torch, period by period; `super().step(...)` is then the library's own period.
+    in eager torch, period by period; `super().step(...)` is then the library's own period. So does one
+    whose variables are of a class that records them in a way of its own (`gather_timeseries`, say).
 
     Attributes:
         noise: of a random model, its random inputs in place of those that its seed gives: field ->
@@ -62,7 +63,8 @@ class LibraryBehavior(Behavior):
         return all(getattr(cls, name) is getattr(LibraryBehavior, name) for name in _PERIOD)
 
     def _is_compiled(self) -> bool:
-        return self.runs_compiled() and not any(name in self.__dict__ for name in _PERIOD)
+        own = any(name in self.__dict__ for name in _PERIOD)
+        return self.runs_compiled() and not own and records_as_usual(self.variables)
 
     def initialize(self) -> None:
         from macrostat import _engine
@@ -162,6 +164,12 @@ class LibraryBehavior(Behavior):
 
 _PERIOD = ("initialize", "step", "apply_parameter_shocks")
 """What a behavior overrides if it changes what a period does."""
+_RECORD = "initialize_tensors new_state record_state update_history gather_timeseries".split()
+"""What a class of variables overrides if it changes what a run returns."""
+
+
+def records_as_usual(variables: Variables) -> bool:
+    return all(getattr(type(variables), name) is getattr(Variables, name) for name in _RECORD)
 
 
 @functools.lru_cache(maxsize=256)

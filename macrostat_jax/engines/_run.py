@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from .._model import Model
-from .._simulate import Inputs, prepare, trajectory
+from .._simulate import Inputs, Plan, prepare, trajectory
 from ..diff._labelled import Jacobian
 from ..diff._target import Of, Target, Wrt, resolve_of, resolve_wrt, with_initial, with_noise
 from ._dual import Dual, Number
@@ -77,14 +78,30 @@ def traced(
         The program, a closed jaxpr from the parameters to the path of every variable, both in the
         declared order; and the parameters' values, by name.
     """
+    return program_of(*prepared(model, dtype=dtype, **inputs))
+
+
+def prepared(
+    model: Model, *, dtype: np.dtype | None = None, **inputs: Any
+) -> tuple[Inputs, Plan]:
+    """What a run is traced from, as arrays of NumPy: what can be kept, and sent to another process."""
     with jax.enable_x64(True):
         given, plan = _prepared(model, dtype=dtype, **inputs)
-        start = {key: np.asarray(getattr(given.params, key)) for key in model.Params.fields}
+        return jax.tree.map(np.asarray, given), plan
+
+
+def program_of(
+    given: Inputs, plan: Plan, dtype: np.dtype | None = None
+) -> tuple[Any, dict[str, np.ndarray]]:
+    """What `traced` returns, of what `prepared` returns."""
+    with jax.enable_x64(True):
+        given = _cast(jax.tree.map(jnp.asarray, given), dtype)
+        start = {key: np.asarray(getattr(given.params, key)) for key in plan.model.Params.fields}
 
         def run(*values: Any) -> list[Any]:
-            params = model.Params(**dict(zip(start, values, strict=True)))
+            params = plan.model.Params(**dict(zip(start, values, strict=True)))
             path = trajectory(plan, given._replace(params=params))
-            return [getattr(path, key) for key in model.State.fields]
+            return [getattr(path, key) for key in plan.model.State.fields]
 
         return jax.make_jaxpr(run)(*start.values()), start
 
@@ -135,7 +152,9 @@ def jacobian(
     return Jacobian(model, resolved, values, chosen.name, at)
 
 
-def _prepared(model: Model, *, dtype: np.dtype | None = None, **inputs: Any) -> tuple[Inputs, Any]:
+def _prepared(
+    model: Model, *, dtype: np.dtype | None = None, **inputs: Any
+) -> tuple[Inputs, Plan]:
     key = inputs.get("key")
     given, plan = prepare(model, **inputs)
     if plan.batch is not None:
@@ -145,9 +164,13 @@ def _prepared(model: Model, *, dtype: np.dtype | None = None, **inputs: Any) -> 
             raise ValueError(f"{model.name} draws from its key by itself: only JAX can run it.")
         noise = model.noise(key, periods=plan.periods, dtype=dtype or np.dtype(float))
         given, plan = prepare(model, **{**inputs, "key": None, "noise": noise})
-    if dtype is not None:
-        given = jax.tree.map(lambda x: x.astype(dtype) if x.dtype.kind == "f" else x, given)
-    return given, plan
+    return _cast(given, dtype), plan
+
+
+def _cast(given: Inputs, dtype: np.dtype | None) -> Inputs:
+    if dtype is None:
+        return given
+    return jax.tree.map(lambda x: x.astype(dtype) if x.dtype.kind == "f" else x, given)
 
 
 def _label(path: tuple[Any, ...]) -> str:

@@ -8,7 +8,7 @@ from ._coverage import Coverage as Coverage
 from ._coverage import simulation_based_calibration as simulation_based_calibration
 from ._data import read_data as read_data
 from ._fit import Fit as Fit
-from ._fit import fit as fit
+from ._fitting import fit as fit
 from ._identifiability import Identifiability as Identifiability
 from ._identifiability import identifiability as identifiability
 from ._levenberg_marquardt import Iteration as Iteration

@@ -10,8 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._model import Model
+from .._simulate import Inputs
 from ._calendar import lay_out
-from ._free import Place, places
+from ._free import Place, Tie, place, places
+from ._priors import Prior, check_within
+from ._programs import _at, _first_state
+
+Bounds = dict[Place, tuple[float, float]]
 
 
 def _float64(tree: Any) -> Any:
@@ -119,3 +124,100 @@ def _scenario(
             )
         given[key] = values
     return model.scenario(periods=calendar.periods, **given)
+
+
+def _initial(model: Model, inputs: Inputs, given: Mapping[str, Any]) -> Inputs:
+    """Inputs with an explicit initial state, of which some fields are given."""
+    state = _first_state(model, inputs)
+    for key, value in given.items():
+        state = state.replace(
+            **{key: jnp.broadcast_to(jnp.asarray(value, float), getattr(state, key).shape)}
+        )
+    return inputs._replace(initial=jax.tree.map(np.asarray, state))
+
+
+def _priors(
+    model: Model, given: Mapping[str, Prior], bounds: Bounds
+) -> tuple[dict[str, Prior], dict[str, float]]:
+    """The priors by the labels of the free numbers, and the mass of each within its bounds.
+
+    They narrow `bounds` to where they end.
+    """
+    found: dict[str, Prior] = {}
+    mass: dict[str, float] = {}
+    for name, prior in given.items():
+        for one in places(model, name):
+            if one not in bounds:
+                raise KeyError(
+                    f"priors names {one.label!r}, which is not free. Free are: {_labels(bounds)}."
+                )
+            if one.label in found:
+                raise ValueError(f"priors names {one.label!r} twice.")
+            low, high = bounds[one]
+            mass[one.label] = check_within(one.label, prior, low, high)
+            least, most = prior.support
+            bounds[one] = max(low, least), min(high, most)
+            found[one.label] = prior
+    return found, mass
+
+
+def _check_ties(ties: Sequence[Tie], bounds: Bounds, inputs: Inputs, given: Sequence[str]) -> None:
+    """What is fixed of a sum must be known before a run; a model's own initial state is made in it."""
+    whole = inputs.initial is not None and not given
+    fixed = [
+        one.label
+        for tie in ties
+        for one in tie.members[:-1]
+        if one.group == "initial" and one not in bounds and not whole and one.key not in given
+    ]
+    if fixed:
+        raise ValueError(
+            f"{', '.join(fixed)} are in a sum and neither free nor given: say initial=, or free them."
+        )
+
+
+def _named(
+    model: Model, values: Mapping[str, Any], what: str, bounds: Bounds
+) -> dict[Place, float]:
+    """Values of free numbers that are given by name."""
+    found = {}
+    for name, value in values.items():
+        one = place(model, name)
+        if one in found:
+            raise ValueError(f"{what} names {one.label!r} twice.")
+        if one not in bounds:
+            raise KeyError(
+                f"{what} names {name!r}, which is not free. Free are: {_labels(bounds)}."
+            )
+        found[one] = float(value)
+    return found
+
+
+def _start_values(
+    model: Model,
+    inputs: Inputs,
+    start: Mapping[str, float],
+    bounds: Bounds,
+    ties: Sequence[Tie],
+    priors: Mapping[str, Prior],
+) -> dict[Place, float]:
+    """The value of every free, tied and derived number at the start."""
+    if inputs.initial is None and any(one.group == "initial" for one in bounds):
+        inputs = inputs._replace(initial=_first_state(model, inputs))
+    among = {member for tie in ties for member in tie.members}
+    values = {one: float(_at(inputs, one)) for one in {*bounds, *among}}
+    values |= _named(model, start, "start", bounds)
+    for one, (low, high) in bounds.items():
+        if not low < values[one] < high:
+            where = "at a bound" if values[one] in (low, high) else "outside the bounds"
+            prior = f" of its prior {priors[one.label]!r}" if one.label in priors else ""
+            raise ValueError(
+                f"{model.name}: {one.label!r} starts at {values[one]:g}, {where} "
+                f"({low:g}, {high:g}){prior}: give it a start strictly within, "
+                f"start={{{one.label!r}: ...}}, or other bounds."
+            )
+    return values
+
+
+def _labels(bounds: Bounds) -> str:
+    return ", ".join(one.label for one in bounds)

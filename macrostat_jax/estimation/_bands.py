@@ -15,8 +15,8 @@ from .. import _compile
 from .._simulate import trajectory
 from .._steady import steady_state
 from ._identifiability import RESOLUTION
-from ._outcome import sizes as _sizes
 from ._programs import placed
+from ._room import sizes as _sizes
 
 if TYPE_CHECKING:
     import pandas as pd

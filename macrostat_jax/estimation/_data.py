@@ -116,7 +116,7 @@ def _file(path: Path) -> pd.DataFrame:
         raise ValueError(f"There is no file {path}.")
     if ending == ".csv":
         try:
-            table = pd.read_csv(path)
+            table = pd.read_csv(path, skipinitialspace=True)
         except ValueError as error:  # not in UTF-8, ragged, or empty
             raise ValueError(f"{path.name} cannot be read: {error}.") from error
         if len(table.columns) == 1 and (mark := _separator(str(table.columns[0]))):
@@ -252,12 +252,16 @@ def _periods(index: Any) -> Any:
 
 
 def _numbers(name: str, column: Any) -> np.ndarray:
+    import pandas as pd
+
     try:
         values = np.asarray(column, float)
     except (ValueError, TypeError) as error:
+        wrong = column[pd.to_numeric(column, errors="coerce").isna() & column.notna()]
+        example = f": {wrong.iloc[0]!r} in the row {wrong.index[0]}" if len(wrong) else ""
         raise ValueError(
-            f"The column {name!r} of the data does not hold numbers: leave it out, or, if it says when, "
-            f"give dates={name!r}."
+            f"The column {name!r} of the data does not hold numbers{example}. A missing value is an empty "
+            f"cell; leave out a column of something else, or, if it says when, give dates={name!r}."
         ) from error
     if np.isinf(values).any():
         raise ValueError(f"The column {name!r} of the data holds infinity; a missing value is NaN.")

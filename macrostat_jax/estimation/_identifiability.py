@@ -33,6 +33,7 @@ class Identifiability:
         at_bound: parameters that are at a bound of theirs, or fixed by it.
         variance: of a residual: s^2, or as it was given.
         freedom: the degrees of freedom of s^2; infinite where the variance was given.
+        reached_sums: weighted sums of the parameters that are at a limit, (j, n).
     """
 
     names: tuple[str, ...]
@@ -45,22 +46,31 @@ class Identifiability:
     at_bound: tuple[str, ...]
     variance: float = float("nan")
     freedom: float = float("inf")
+    reached_sums: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 0)))
 
     def error_of(self, weights: np.ndarray) -> float:
         """The standard error of a weighted sum of the parameters, for `weights` (n,).
 
-        Parameters at bounds count as known; NaN if no other is in the sum.
+        Parameters at bounds count as known; NaN if no other is in the sum, or if it is itself at a limit.
         """
         weights = np.asarray(weights, float)
         held = np.array([name in self.at_bound for name in self.names])
         used = np.flatnonzero((weights != 0) & ~held)
-        if not len(used):
+        if not len(used) or self._fixes(np.where(held, 0.0, weights), held):
             return float("nan")
         for one in self.unidentified:
             moved = [weights[i] * one.get(self.names[i], 0.0) for i in used]
             if abs(sum(moved)) > RESOLUTION * sum(map(abs, moved)):
                 return float("inf")
         return float(np.sqrt(weights[used] @ self.covariance[np.ix_(used, used)] @ weights[used]))
+
+    def _fixes(self, weights: np.ndarray, held: np.ndarray) -> bool:
+        """Do limits on sums leave this one no room?"""
+        if not len(self.reached_sums):
+            return False
+        rows = np.where(held, 0.0, self.reached_sums)
+        rest = weights - rows.T @ np.linalg.lstsq(rows.T, weights, rcond=None)[0]
+        return bool(np.linalg.norm(rest) <= RESOLUTION * np.linalg.norm(weights))
 
     def __str__(self) -> str:
         if not len(self.singular_values):
@@ -104,7 +114,7 @@ def identifiability(
     """
     jacobian, values = np.asarray(jacobian, float), np.asarray(values, float)
     count = len(names)
-    held = np.zeros(count, bool) if at_bound is None else np.asarray(at_bound, bool)
+    held = np.zeros(count, bool) if at_bound is None else np.array(at_bound, bool)
     sums = np.zeros((0, count)) if reached_sums is None else np.asarray(reached_sums, float)
     if jacobian.shape != (len(residuals), count) or values.shape != (count,):
         raise ValueError(
@@ -115,6 +125,9 @@ def identifiability(
         raise ValueError("The Jacobian is not finite.")
     from scipy.linalg import null_space
 
+    for row in sums:
+        if len(alone := np.flatnonzero((row != 0) & ~held)) == 1:
+            held[alone] = True  # of a sum at its limit, the only one that could move cannot
     free = np.flatnonzero(~held)
     length = np.linalg.norm(jacobian[:, free], axis=0)
     effective = length > 0
@@ -148,7 +161,7 @@ def identifiability(
     return Identifiability(
         tuple(names), values, singular, condition if len(singular) else np.nan, covariance, errors,
         tuple(_named(column, scale, free_names) for column in _sparse(lost).T),
-        tuple(names[int(i)] for i in np.flatnonzero(held)), float(variance), float(freedom),
+        tuple(names[int(i)] for i in np.flatnonzero(held)), float(variance), float(freedom), sums,
     )  # fmt: skip
 
 

@@ -19,8 +19,9 @@ from .. import _compile
 from .._simulate import run_keys, trajectory
 from ._identifiability import Identifiability, identifiability
 from ._levenberg_marquardt import LeastSquares, levenberg_marquardt
-from ._outcome import sizes
-from ._programs import _moved, placed
+from ._programs import placed
+from ._region import Region
+from ._room import limits_on_sums, sizes
 from ._sampling import check_counts
 
 if TYPE_CHECKING:
@@ -36,15 +37,17 @@ class MomentFit:
 
     Attributes:
         problem, runs: what was asked. weighting: "identity", "optimal" or "given".
-        u: the solver's coordinates, (k,). estimates: the parameters, (k,), in the order of `names`.
+        u: the coordinates without bounds, (k,). estimates: the parameters, (k,), in the order of `names`.
         covariance: of the estimates, (k, k), by the sandwich formula, the noise of the simulation included.
+            NaN for parameters at a bound: the others' suppose that these stay there.
         moments, target: of the model and of the data, (j,). labels: of each.
         spread: the covariance of the data's moments, (j, j).
         jacobian: of the model's moments by the parameters, (j, k).
         identifiability: which directions of the parameters the moments do not see: they have infinite
             standard errors, and are no part of the covariance.
-        statistic: of the J-test, (g - m)' S^-1 (g - m) / (1 + 1/R); freedom: j - k. p_value: NaN where there
-            is no freedom, or the weighting is not the optimal one.
+        statistic: of the J-test, (g - m)' S^-1 (g - m) / (1 + 1/R); freedom: j less the number of
+            directions in which the estimates could move and that the moments see, k if all can. p_value:
+            NaN where there is no freedom, or the weighting is not the optimal one.
         success, outcome: of the search; as a sentence.
     """
 
@@ -75,7 +78,13 @@ class MomentFit:
         return dict(zip(self.names, self.estimates.tolist(), strict=True))
 
     @property
+    def at_bound(self) -> tuple[str, ...]:
+        """The parameters at a bound: without standard errors."""
+        return self.identifiability.at_bound
+
+    @property
     def standard_errors(self) -> dict[str, float]:
+        """Parameter -> standard error: infinite where the moments say nothing, NaN at a bound."""
         loose = np.isinf(self.identifiability.standard_errors)
         errors = np.where(loose, np.inf, np.sqrt(np.diag(self.covariance)))
         return dict(zip(self.names, errors.tolist(), strict=True))
@@ -92,6 +101,11 @@ class MomentFit:
     def sentence(self) -> str:
         """The outcome, and the test of the model by the moments that are over."""
         text = f"{self.problem.model.name}: {self.outcome}"
+        if self.at_bound:
+            text += (
+                f" At a bound, where there is no standard error: {', '.join(self.at_bound)}; those of the "
+                "others suppose that it stays so."
+            )
         if self.identifiability.unidentified:
             text += f" {self.identifiability}"
         if self.freedom == 0:
@@ -170,14 +184,14 @@ def simulated_moments(
         raise ValueError(f"The covariance of {count} moments needs more than {runs} runs.")
     with jax.enable_x64(True):
         keys = run_keys(seed, int(runs))
-        u, spread = np.asarray(problem.start, float), known
+        x, spread = np.asarray(problem.values(problem.start)), known
         for turn in range(2 if kind == "optimal" and known is None else 1):
             if kind == "optimal" and spread is not None:
                 root = _factor("covariance", spread, count, inverse=True)
-            found = _search(problem, u, keys, target, root, steps, first=turn == 0)
-            u = found.x
+            found = _search(problem, x, keys, target, root, steps, first=turn == 0)
+            x = found.x
             if known is None:
-                spread = np.atleast_2d(np.cov(_each(problem, u, keys).T))
+                spread = np.atleast_2d(np.cov(_each(problem, x, keys).T))
         assert spread is not None
         return _judged(problem, kind, found, keys, target, labels, root, spread)
 
@@ -226,7 +240,7 @@ def _factor(what: str, given: Any, count: int, inverse: bool = False) -> np.ndar
 
 def _search(
     problem: Any,
-    u: np.ndarray,
+    start: np.ndarray,
     keys: Any,
     target: np.ndarray,
     root: np.ndarray,
@@ -240,13 +254,18 @@ def _search(
         return root @ np.asarray(_compile.call(_slopes, problem, x, keys))
 
     if first:
-        still = [n for n, one in zip(problem.names, jacobian(u).T, strict=True) if not one.any()]
+        still = [
+            n for n, one in zip(problem.names, jacobian(start).T, strict=True) if not one.any()
+        ]
         if still:
             raise ValueError(
                 f"{problem.model.name}: the moments do not move with {', '.join(still)} along a run. Where a "
                 "parameter works through discrete choices, fit a relaxed model (stochastic.GumbelSoftmax)."
             )
-    return levenberg_marquardt(residuals, jacobian, u, max_nfev=steps)
+    return levenberg_marquardt(
+        residuals, jacobian, start, bounds=problem.bounds, constraint=limits_on_sums(problem),
+        max_nfev=steps,
+    )  # fmt: skip
 
 
 def _of_run(problem: Any, inputs: Any, key: Any) -> Any:
@@ -263,30 +282,25 @@ def _mean(problem: Any, inputs: Any, keys: Any) -> Any:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _average(problem: Any, u: Any, keys: Any) -> Any:
-    return _mean(problem, _moved(problem, u, problem.inputs)[0], keys)
+def _average(problem: Any, values: Any, keys: Any) -> Any:
+    return _mean(problem, placed(problem, problem.inputs, values), keys)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _slopes(problem: Any, u: Any, keys: Any) -> Any:
-    return jax.jacfwd(lambda x: _mean(problem, _moved(problem, x, problem.inputs)[0], keys))(u)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _by_value(problem: Any, values: Any, keys: Any) -> Any:
+def _slopes(problem: Any, values: Any, keys: Any) -> Any:
     return jax.jacfwd(lambda x: _mean(problem, placed(problem, problem.inputs, x), keys))(values)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _runs(problem: Any, u: Any, keys: Any) -> Any:
-    inputs = _moved(problem, u, problem.inputs)[0]
+def _runs(problem: Any, values: Any, keys: Any) -> Any:
+    inputs = placed(problem, problem.inputs, values)
     return jax.lax.map(
         lambda key: _of_run(problem, inputs, key), keys, batch_size=min(RUNS_AT_ONCE, len(keys))
     )
 
 
-def _each(problem: Any, u: np.ndarray, keys: Any) -> np.ndarray:
-    found = np.asarray(_compile.call(_runs, problem, u, keys))
+def _each(problem: Any, values: np.ndarray, keys: Any) -> np.ndarray:
+    found = np.asarray(_compile.call(_runs, problem, values, keys))
     failed = ~np.isfinite(found).all(axis=1)
     if failed.any():
         raise ValueError(
@@ -302,22 +316,26 @@ def _judged(
     from scipy.stats import chi2
 
     runs, noise = len(keys), 1 + 1 / len(keys)
-    values = np.asarray(problem.values(found.x))
-    moments = np.asarray(_compile.call(_average, problem, found.x, keys))
-    slope = np.asarray(_compile.call(_by_value, problem, values, keys))
+    values = found.x
+    moments = np.asarray(_compile.call(_average, problem, values, keys))
+    slope = np.asarray(_compile.call(_slopes, problem, values, keys))
+    region = Region(len(values), problem.bounds, limits_on_sums(problem))
     known = identifiability(
-        root @ slope, root @ (moments - target), values, problem.names,
-        scales=sizes(problem, values), variance=1.0,
+        root @ slope, root @ (moments - target), values, problem.names, scales=sizes(problem, values),
+        at_bound=region.at_bound(values), reached_sums=region.reached_sums(values), variance=1.0,
     )  # fmt: skip
     # The estimates' linear response to the moments, by least squares: (G'WG)^-1 G'W.
-    response = known.covariance @ (root @ slope).T @ root
-    covariance = noise * response @ spread @ response.T
+    held = np.isin(problem.names, known.at_bound)
+    free = ~(held[:, None] | held)
+    response = np.where(free, known.covariance, 0.0) @ (root @ slope).T @ root
+    covariance = np.where(free, noise * response @ spread @ response.T, np.nan)
     gap = _factor("covariance", spread, len(target), inverse=True) @ (moments - target)
-    statistic, freedom = float(gap @ gap) / noise, len(target) - len(values)
+    directions = len(known.singular_values) - len(known.unidentified)
+    statistic, freedom = float(gap @ gap) / noise, len(target) - directions
     tested = kind == "optimal" and freedom > 0
     outcome = ("Converged: " if found.success else "Failed: ") + found.message.partition(": ")[2]
     return MomentFit(
-        problem, runs, kind, found.x, values, covariance, moments, target, labels, spread, slope,
-        known, statistic, freedom, float(chi2.sf(statistic, freedom)) if tested else np.nan,
+        problem, runs, kind, problem.nearest(values), values, covariance, moments, target, labels, spread,
+        slope, known, statistic, freedom, float(chi2.sf(statistic, freedom)) if tested else np.nan,
         found.success, outcome,
     )  # fmt: skip

@@ -14,6 +14,7 @@ from ._identifiability import Identifiability, identifiability
 from ._objectives import Task, value_jacobian, value_rows
 from ._problem import Problem
 from ._programs import prior_density
+from ._room import gaps, sizes
 from ._solvers import Ended
 
 NEAR = 0.01
@@ -42,14 +43,29 @@ class Judged(NamedTuple):
 
 
 class _Reached(NamedTuple):
-    """Bounds at the point: which parameters are at their low or high one, (k,) each; the sums (j, k) of
-    parameters that are at a limit; the names of what is at a bound.
+    """The limits that a point is at: bounds of parameters, and of what adding up derives from them.
+
+    Attributes:
+        names: whose limits, j of them. own: which are bounds of the parameters themselves, (j,) of bool.
+        limited: the parameter, or the sum of parameters, that cannot go on, as weights (j, k).
+        outward: the direction that is stopped, (j, k): of those in a sum that can move.
     """
 
-    low: np.ndarray
-    high: np.ndarray
-    sums: np.ndarray
     names: tuple[str, ...]
+    own: np.ndarray
+    limited: np.ndarray
+    outward: np.ndarray
+
+    def parameters(self, which: np.ndarray) -> np.ndarray:
+        """The parameters (k,) that some of these limits (j,) hold."""
+        return (self.limited[which & self.own] != 0).any(axis=0)
+
+    def sums(self, which: np.ndarray) -> np.ndarray:
+        """The sums of parameters that some of these limits (j,) hold, as weights (., k)."""
+        return self.limited[which & ~self.own]
+
+    def listed(self, which: np.ndarray) -> str:
+        return ", ".join(name for name, one in zip(self.names, which, strict=True) if one)
 
 
 def judge(task: Task, ended: Ended, scales: np.ndarray, steps: int) -> Judged:
@@ -73,8 +89,8 @@ def judge(task: Task, ended: Ended, scales: np.ndarray, steps: int) -> Judged:
     at = _reached(problem, values)
     variance = _variance(task, r)
     pushed = _pushed(at, gradient, j, curvature, variance) * (not exact)
-    information = _Information(task, values, r, j, curvature, at.sums)
-    # A parameter that merely lies at a bound is as free as any other, unless the step would take it out.
+    information = _Information(task, values, r, j, curvature, at)
+    # What merely lies at a bound is as free as anything else, unless the step would take it out.
     held = pushed > NEAR
     left = _remaining(information, gradient, held, variance)
     if left > NEAR and ((pushed > 0) != held).any():
@@ -82,14 +98,15 @@ def judge(task: Task, ended: Ended, scales: np.ndarray, steps: int) -> Judged:
         if less <= NEAR:
             held, left = pushed > 0, less
     known, posterior = information.given(held)
-    stuck = pushed < -NEAR
-    success, sentence = _outcome(
-        problem, ended, steps, stuck, held, 0.0 if exact else left, finite, exact
-    )
+    stuck = at.listed(pushed < -NEAR)
+    success, sentence = _outcome(ended, steps, stuck, 0.0 if exact else left, finite, exact)
+    if success and held.any():
+        sentence += f" At a bound: {at.listed(held)}; the data would go further."
     if success and known.unidentified:
         sentence += " The data do not identify all parameters."
     return Judged(
-        values, success, sentence, float(found @ found) / 2, found, jacobian, known, posterior, at.names
+        values, success, sentence, float(found @ found) / 2, found, jacobian, known, posterior,
+        tuple(dict.fromkeys(at.names)),
     )  # fmt: skip
 
 
@@ -121,19 +138,21 @@ class _Information(NamedTuple):
     residuals: np.ndarray
     jacobian: np.ndarray
     curvature: np.ndarray
-    sums: np.ndarray
+    at: _Reached
 
     def given(
         self, held: np.ndarray, variance: float | None = None
     ) -> tuple[Identifiability, Identifiability]:
-        """By the data alone, and with the priors, where some parameters (k,) are held at their bounds.
+        """By the data alone, and with the priors, where some limits (j,) hold the parameters.
 
         `variance` is that of a residual, where it is not to be estimated.
         """
         problem, r, j = self.task.problem, self.residuals, self.jacobian
         about: dict[str, Any] = {
-            "scales": sizes(problem, self.values), "at_bound": held, "reached_sums": self.sums,
-        }  # fmt: skip
+            "scales": sizes(problem, self.values),
+            "at_bound": self.at.parameters(held),
+            "reached_sums": self.at.sums(held),
+        }
         if variance is None and not _estimates(self.task):
             variance = 1.0
         known = identifiability(j, r, self.values, problem.names, variance=variance, **about)
@@ -144,39 +163,39 @@ class _Information(NamedTuple):
         return known, identifiability(*both, self.values, problem.names, variance=1.0, **about)
 
 
-def sizes(problem: Problem, values: np.ndarray) -> np.ndarray:
-    """A large change of each parameter."""
-    low, high = problem.bounds
-    return np.where(np.isfinite(high - low), high - low, np.maximum(np.abs(values), 1.0))
-
-
 def _reached(problem: Problem, values: np.ndarray) -> _Reached:
-    low, high = problem.bounds
-    room = np.where(np.isfinite(high - low), high - low, problem.bijection.scale)
-    at_low, at_high = values - low <= AT_BOUND * room, high - values <= AT_BOUND * room
-    names = [n for n, h in zip(problem.names, at_low | at_high, strict=True) if h]
-    sums = []
-    totals = [float(total) for total in problem._totals(problem.inputs)]
-    for name, group, total in zip(problem.derived, problem.bijection.groups, totals, strict=True):
-        rest = total - values[list(group.members)].sum()
-        room = group.high - group.low if np.isfinite(group.high - group.low) else 1.0
-        if min(rest - group.low, group.high - rest) <= AT_BOUND * room:
-            row = np.zeros(len(values))
-            row[list(group.members)] = 1.0
-            sums.append(row)
-            names.append(name)
-    return _Reached(at_low, at_high, np.array(sums).reshape(-1, len(values)), tuple(names))
+    near = gaps(problem, values) <= AT_BOUND
+    count = len(values)
+    held = near[:count].any(axis=1)
+    names, limited, outward = [], [], []
+    for place, end in np.argwhere(near):
+        sign, whole, part = (-1.0, 1.0)[end], np.zeros(count), np.zeros(count)
+        if place < count:
+            names.append(problem.names[place])
+            whole[place], part[place] = 1.0, sign
+        else:
+            names.append(problem.derived[place - count])
+            members = list(problem.bijection.groups[place - count].members)
+            whole[members] = 1.0
+            # It falls where those that it is the rest of rise.
+            part[[i for i in members if not held[i]] or members] = -sign
+        limited.append(whole)
+        outward.append(part)
+    own = np.array([place < count for place, _ in np.argwhere(near)], bool)
+    rows = (np.array(one).reshape(-1, count) for one in (limited, outward))
+    return _Reached(tuple(names), own, *rows)
 
 
 def _pushed(
     at: _Reached, gradient: np.ndarray, jacobian: np.ndarray, curvature: np.ndarray, variance: float
 ) -> np.ndarray:
-    """How hard the data push a parameter against its bound, (k,): positive outwards, negative inwards.
+    """How hard the data push against each limit, (j,): positive outwards, negative inwards.
 
-    In standard errors of a fit of that parameter alone; 0 for those that are at no bound.
+    In standard errors of a fit of what it stops alone.
     """
-    slope = np.where(at.low, gradient, 0.0) - np.where(at.high, gradient, 0.0)
-    size = np.sqrt(((jacobian**2).sum(axis=0) + curvature) * variance)
+    slope = -at.outward @ gradient
+    square = ((jacobian @ at.outward.T) ** 2).sum(axis=0) + at.outward**2 @ curvature
+    size = np.sqrt(square * variance)
     return np.divide(slope, size, out=np.zeros_like(slope), where=size > 0)
 
 
@@ -192,9 +211,8 @@ def _is_exact(problem: Problem, residuals: np.ndarray, scales: np.ndarray) -> bo
 
 
 def _outcome(
-    problem: Problem, ended: Ended, steps: int, stuck: np.ndarray, held: np.ndarray, left: float,
-    finite: bool, exact: bool,
-) -> tuple[bool, str]:  # fmt: skip
+    ended: Ended, steps: int, stuck: str, left: float, finite: bool, exact: bool
+) -> tuple[bool, str]:
     """Success, and the outcome as a sentence."""
     after = f"after {steps:,} step{'s' if steps != 1 else ''}"
     if not finite:
@@ -202,9 +220,9 @@ def _outcome(
             False,
             f"Failed {after}: the run or its derivatives are not finite at the last point.",
         )
-    if stuck.any():
+    if stuck:
         return False, (
-            f"Stuck {after} at a saturated bound of {_listed(problem, stuck)}: the cost falls away from it, "
+            f"Stuck {after} at a saturated bound of {stuck}: the cost falls away from it, "
             "but the search has no slope left there. Start elsewhere, from many starts, or use "
             "method='bounded'."
         )
@@ -220,20 +238,14 @@ def _outcome(
         text += f", within {NEAR:g} standard errors of the optimum. The search says: {ended.why}."
     else:
         text += "."
-    if held.any():
-        text += f" At a bound: {_listed(problem, held)}; the data would go further."
     return True, text
-
-
-def _listed(problem: Problem, which: np.ndarray) -> str:
-    return ", ".join(name for name, one in zip(problem.names, which, strict=True) if one)
 
 
 def _remaining(
     information: _Information, gradient: np.ndarray, held: np.ndarray, variance: float
 ) -> float:
     """How far the step of the quadratic model would go, in standard errors of its own direction."""
-    free = np.flatnonzero(~held)
+    free = np.flatnonzero(~information.at.parameters(held))
     if not len(free) or not variance > 0:
         return 0.0
     covariance = information.given(held, variance)[1].covariance[np.ix_(free, free)]

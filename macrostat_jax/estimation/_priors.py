@@ -84,6 +84,12 @@ class Prior:
         frozen = self._frozen()
         return float(frozen.cdf(high) - frozen.cdf(low))
 
+    def share(self, x: Any, bounds: tuple[float, float] = (-np.inf, np.inf)) -> np.ndarray:
+        """The probability of values up to x, given that they lie within bounds."""
+        frozen = self._frozen()
+        low, high = frozen.cdf(bounds[0]), frozen.cdf(bounds[1])
+        return np.asarray((frozen.cdf(np.asarray(x, float)) - low) / (high - low))
+
     def quantile(self, q: Any, bounds: tuple[float, float] = (-np.inf, np.inf)) -> np.ndarray:
         """The value that is exceeded with probability 1 - q, given that it lies within bounds.
 

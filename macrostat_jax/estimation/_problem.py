@@ -6,21 +6,32 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from .. import _compile
 from .._model import Model
 from .._simulate import Inputs, prepare
-from ._arguments import _base, _canonical, _check_fixed, _columns, _float64, _length, _scenario
-from ._free import Place, bijection, free_numbers, place, places, ties
+from ._arguments import (
+    _base,
+    _canonical,
+    _check_fixed,
+    _check_ties,
+    _columns,
+    _float64,
+    _initial,
+    _length,
+    _named,
+    _priors,
+    _scenario,
+    _start_values,
+)
+from ._free import bijection, free_numbers, ties
 from ._matching import match
 from ._observed import Moments
-from ._priors import Prior, check_within
+from ._priors import Prior
 from ._programs import (
     _at,
     _cost,
-    _first_state,
     _log_density,
     _log_likelihood,
     _log_prior,
@@ -62,7 +73,8 @@ class Problem:
             that sum to 1. The last is what the others leave.
         moments: `Moments`: further residuals.
         scenario: as in `simulate`; or series -> a column of the data (its name), or a number.
-        initial: as in `simulate`; or variable -> number, the others as the model has them.
+        initial: as in `simulate`; or variable -> number, the others as the model has them, at whatever
+            parameters it runs.
         shocks, periods, key, noise: as in `simulate`. periods: default: up to the last of the data.
         start: free parameter -> where a search begins; default: the value in `params`.
         start_date: the first period of the run, `"1990Q1"`. freq: of the periods, `"Q"`. Default: the first
@@ -124,13 +136,15 @@ class Problem:
                 start=start_date, freq=freq, periods=known, dates=dates, more=columns,
             )  # fmt: skip
             scenario = _scenario(model, scenario, columns, table, self.calendar)
-            self._given_initial = dict(initial) if isinstance(initial, Mapping) else {}
+            named = isinstance(initial, Mapping)
+            given = {model.State.key_of(k): v for k, v in initial.items()} if named else {}
+            self._given = tuple(given)
             inputs, self._plan = prepare(
                 model,
                 _float64(_base(model, params, fixed or {})),
                 scenario if isinstance(scenario, str) else _float64(scenario),
                 _float64(shocks),
-                None if self._given_initial else _float64(initial),
+                None if named else _float64(initial),
                 self.calendar.periods,
                 key,
                 False,
@@ -144,10 +158,12 @@ class Problem:
             self._places = tuple(self._bounds)
             self.names = tuple(one.label for one in self._places)
             self.derived = tuple(tie.rest.label for tie in self._ties)
-            self.priors = self._checked(priors or {})
-            self.inputs: Inputs = self._with_initial(inputs)
-            self._check_ties()
-            self._values = self._start_values(start or {})
+            self.priors, self._mass = _priors(model, priors or {}, self._bounds)
+            self.inputs: Inputs = _initial(model, inputs, given) if given else inputs
+            _check_ties(self._ties, self._bounds, self.inputs, self._given)
+            self._values = _start_values(
+                model, self.inputs, start or {}, self._bounds, self._ties, self.priors
+            )
             self.bijection = bijection(model, self._bounds, self._ties, self._values)
             self.start = self._unconstrained(np.array([self._values[one] for one in self._places]))
             self._roots = tuple(one.root() for one in self.moments)
@@ -216,7 +232,7 @@ class Problem:
                       if p.group == "params"}  # fmt: skip
             return self._unconstrained(np.array([found[one] for one in self._places]))
         if isinstance(values, Mapping):
-            given = dict(self._values) | self._named(values, "free")
+            given = dict(self._values) | _named(self.model, values, "free", self._bounds)
             return self._unconstrained(np.array([given[one] for one in self._places]))
         array = np.asarray(values, float)
         if array.shape[-1:] != (len(self.names),):
@@ -287,65 +303,6 @@ class Problem:
 
     # Building it ----------------------------------------------------------------------------------
 
-    def _with_initial(self, inputs: Inputs) -> Inputs:
-        """Inputs with an explicit initial state where some of it is given by name."""
-        if not self._given_initial:
-            return inputs
-        state = _first_state(self, inputs)
-        for name, value in self._given_initial.items():
-            key = self.model.State.key_of(name)
-            state = state.replace(
-                **{key: jnp.broadcast_to(jnp.asarray(value, float), getattr(state, key).shape)}
-            )
-        return inputs._replace(initial=jax.tree.map(np.asarray, state))
-
-    def _check_ties(self) -> None:
-        """What is fixed of a sum must be known before a run; a model's own initial state is made in it."""
-        fixed = [
-            one.label
-            for tie in self._ties
-            for one in tie.members[:-1]
-            if one.group == "initial" and one not in self._bounds
-        ]
-        if fixed and self.inputs.initial is None:
-            raise ValueError(
-                f"{', '.join(fixed)} are in a sum and neither free nor given: say initial=, or free them."
-            )
-
-    def _named(self, values: Mapping[str, Any], what: str) -> dict[Place, float]:
-        found = {}
-        for name, value in values.items():
-            one = place(self.model, name)
-            if one in found:
-                raise ValueError(f"{what} names {one.label!r} twice.")
-            if one not in self._bounds:
-                raise KeyError(
-                    f"{what} names {name!r}, which is not free. Free are: {', '.join(self.names)}."
-                )
-            found[one] = float(value)
-        return found
-
-    def _start_values(self, start: Mapping[str, float]) -> dict[Place, float]:
-        """The value of every free, tied and derived number at the start."""
-        inputs = self.inputs
-        if inputs.initial is None and any(one.group == "initial" for one in self._bounds):
-            inputs = inputs._replace(initial=_first_state(self, inputs))
-        among = {member for tie in self._ties for member in tie.members}
-        values = {one: float(_at(inputs, one)) for one in {*self._bounds, *among}}
-        values |= self._named(start, "start")
-        for one, (low, high) in self._bounds.items():
-            if not low < values[one] < high:
-                where = "at a bound" if values[one] in (low, high) else "outside the bounds"
-                prior = (
-                    f" of its prior {self.priors[one.label]!r}" if one.label in self.priors else ""
-                )
-                raise ValueError(
-                    f"{self.model.name}: {one.label!r} starts at {values[one]:g}, {where} "
-                    f"({low:g}, {high:g}){prior}: give it a start strictly within, "
-                    f"start={{{one.label!r}: ...}}, or other bounds."
-                )
-        return values
-
     def _totals(self, inputs: Inputs) -> list[Any]:
         """What is left of each group's total for those that move."""
         return [
@@ -370,25 +327,6 @@ class Problem:
                 f"not strictly within {', '.join(said)}{''.join(rest)}."
             )
         return u
-
-    def _checked(self, priors: Mapping[str, Prior]) -> dict[str, Prior]:
-        """The priors by the labels of the free numbers, whose bounds they narrow to where they end."""
-        found = {}
-        self._mass: dict[str, float] = {}
-        for name, prior in priors.items():
-            for one in places(self.model, name):
-                if one not in self._bounds:
-                    raise KeyError(
-                        f"priors names {one.label!r}, which is not free. Free are: {', '.join(self.names)}."
-                    )
-                if one.label in found:
-                    raise ValueError(f"priors names {one.label!r} twice.")
-                low, high = self._bounds[one]
-                self._mass[one.label] = check_within(one.label, prior, low, high)
-                least, most = prior.support
-                self._bounds[one] = max(low, least), min(high, most)
-                found[one.label] = prior
-        return found
 
     def _check(self) -> None:
         count = self.residual_count

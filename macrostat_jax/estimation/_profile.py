@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 BETTER = 0.01
 """Less than this, by which twice the log density is above the fit's, is left over by its stopping rule."""
+ASIDE = 1e-3
+"""The searches begin this much aside of the fit, towards the problem's start: what is at a bound in the fit
+may not be so for another value, and at the bound itself a search has no slope to leave it by."""
 ROUNDS = 4
 """Searches for each value, where measurement errors are not known: the first begins with those of the fit."""
 
@@ -42,6 +45,7 @@ class Profile:
         level: of the interval. interval: the values that a likelihood-ratio test at that level admits,
             (low, high): an end is infinite where the last value looked at is still admitted. Where the
             size of the errors is estimated, the test allows for that, as Student's t does.
+        limit: the drop up to which the test admits a value. priors: whether the drop counts them.
     """
 
     name: str
@@ -51,6 +55,8 @@ class Profile:
     others: dict[str, np.ndarray]
     level: float
     interval: tuple[float, float]
+    limit: float
+    priors: bool
 
     @property
     def flat(self) -> bool:
@@ -113,7 +119,8 @@ def profile(
     rest = [one for one in problem.names if one != name]
     return Profile(
         name, estimate, values, drop,
-        dict(zip(rest, others.T, strict=True)), level, _interval(values, drop, limit, estimate),
+        dict(zip(rest, others.T, strict=True)), level, _interval(values, drop, limit, estimate), limit,
+        fit.priors,
     )  # fmt: skip
 
 
@@ -146,14 +153,16 @@ def _best(fit: Fit, at: int, values: np.ndarray) -> tuple[np.ndarray, np.ndarray
     """The log density at the best fit for each value, (n,), and the other parameters there, (n, k - 1)."""
     # What is first of its group has the same room whatever the others are: its u is known beforehand.
     problem = _with_first(fit.problem, at)
-    points = np.tile([problem._values[one] for one in problem._places], (len(values), 1))
+    origin = np.array([problem._values[one] for one in problem._places])
+    points = np.tile(origin, (len(values), 1))
     points[:, at] = values
     totals = [float(total) for total in problem._totals(problem.inputs)]
     pinned = problem.bijection.unconstrain(points, totals)[:, at]
     scales = np.array([fit.sigmas[one.label] or 1.0 for one in problem.series])
     method = "bfgs" if fit.priors and without_mode(problem) else "lm"
     task = Task(problem, fit.priors, method, STEPS[method], 1e-9)
-    start = np.delete(problem.nearest(fit.estimates), at)
+    start = problem.nearest(fit.estimates + ASIDE * (origin - fit.estimates))
+    start = np.delete(start, at)
     with usual_promotion():
         found, free = _compile.call(_all, (task, at), pinned, start, problem.inputs, scales)
     return np.asarray(found), np.delete(np.asarray(free), at, axis=1)

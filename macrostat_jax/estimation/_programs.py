@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._model import Model
 from .._simulate import Inputs, Plan, _canonical_state, float_dtype, trajectory
 from ._free import Place
 
@@ -44,8 +45,12 @@ def placed(problem: Problem, inputs: Inputs, values: Any, rests: Any = None) -> 
     params = _replaced(inputs.params, {p: v for p, v in moved.items() if p.group == "params"})
     inputs = inputs._replace(params=params)
     first = {p: v for p, v in moved.items() if p.group == "initial"}
-    if first:
-        initial = _first_state(problem, inputs) if inputs.initial is None else inputs.initial
+    initial = inputs.initial
+    if problem._given or (first and initial is None):
+        # What is not given is as the model has it at these parameters.
+        known = {key: getattr(initial, key) for key in problem._given}
+        initial = _first_state(problem.model, inputs).replace(**known)
+    if initial is not None:
         inputs = inputs._replace(initial=_replaced(initial, first))
     return inputs
 
@@ -61,9 +66,8 @@ def _replaced(record: Any, moved: Mapping[Place, Any]) -> Any:
     return record.replace(**changes) if changes else record
 
 
-def _first_state(problem: Problem, inputs: Inputs) -> Any:
+def _first_state(model: Model, inputs: Inputs) -> Any:
     """The state before the first period, as the model has it."""
-    model = problem.model
     if model.random_start:
         raise TypeError(f"{model.name} draws its initial state: give it whole, initial=State(...).")
     first = jax.tree.map(lambda leaf: leaf[0], inputs.scenario)

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 CORRELATED = 0.5
 """Errors that are correlated more than this from date to date are said to be."""
+TOGETHER = 0.98
+"""Estimates that are correlated more than this are said to be: what the data tell is one number of the two."""
 
 
 def fit_report(fit: Fit) -> str:
@@ -42,13 +44,16 @@ def _parameters(fit: Fit) -> list[str]:
     lines = [head]
     for name, row in table.iterrows():
         error = row["standard_error"]
+        interval = ""
         if np.isnan(error):
-            known, interval = "at a bound" if name in fit.at_bound else "-", ""
+            held = name in (*fit.at_bound, *fit.uncertainty.at_bound)
+            known = "at a bound" if held else "-"
         elif np.isinf(error):
-            known, interval = "unknown", ""
+            known = "unknown"
         else:
             known = f"{error:.3g}"
-            interval = f"{row['low_95']:>11.6g} to {row['high_95']:<11.6g}"
+            if np.isfinite(row["low_95"]):
+                interval = f"{row['low_95']:>11.6g} to {row['high_95']:<11.6g}"
         bounds = f"({row['lower_bound']:g}, {row['upper_bound']:g})"
         if name in fit.problem.derived:
             bounds += "  by adding up"
@@ -73,8 +78,11 @@ def _series(fit: Fit) -> list[str]:
 
 def _notes(fit: Fit) -> list[str]:
     notes = []
-    if fit.identifiability.unidentified or fit.at_bound:
+    if fit.identifiability.unidentified:
         notes.append(str(fit.identifiability))
+    if fit.at_bound:
+        notes.append(_at_bound(fit))
+    notes += _together(fit)
     if np.isnan(fit.uncertainty.variance):
         notes.append("As many parameters as data: nothing is left to estimate the errors from.")
     drifting = [one.label for one in fit.series if one.autocorrelation > CORRELATED]
@@ -86,3 +94,30 @@ def _notes(fit: Fit) -> list[str]:
     if fit.starts is not None:
         notes.append(fit.starts.sentence())
     return notes
+
+
+def _at_bound(fit: Fit) -> str:
+    """What it means for the errors that parameters are at bounds."""
+    names, errors = fit.at_bound, fit.standard_errors
+    text = f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} at a bound, where there is no interval"
+    if held := [name for name in names if np.isnan(errors[name])]:
+        they = "it stays" if len(held) == 1 else "they stay"
+        text += f" and no standard error; those of the others suppose that {they} there"
+    profiled = [f"fit.profile({name!r})" for name in names if name in fit.names]
+    return f"{text}." + (f" {profiled[0]} says how far from it the data allow." if profiled else "")
+
+
+def _together(fit: Fit) -> list[str]:
+    """Estimates of which the data hardly tell one from the other."""
+    errors, names = fit.uncertainty.standard_errors, fit.names
+    known = [i for i in range(len(names)) if np.isfinite(errors[i]) and errors[i] > 0]
+    found = []
+    for at, i in enumerate(known):
+        for j in known[at + 1 :]:
+            share = fit.covariance[i, j] / (errors[i] * errors[j])
+            if abs(share) > TOGETHER:
+                found.append((abs(share), f"{names[i]} and {names[j]} ({share:+.3f})"))
+    if not found:
+        return []
+    said = ", ".join(text for _, text in sorted(found, reverse=True)[:3])
+    return [f"The data hardly tell apart, by the correlation of the estimates: {said}."]

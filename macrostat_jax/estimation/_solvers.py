@@ -1,7 +1,9 @@
 """The searches of `fit`: each library's own, given our exact derivatives.
 
 Every search moves the unconstrained u of a problem from one start, but `"bounded"`, which moves the
-parameters themselves.
+parameters themselves. At a bound u is infinite, and its slope fades on the way: a search crawls there, or
+leaps to where nothing calls it back. What ends near a bound goes on by `"bounded"`, which reaches bounds
+and leaves them.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from ._objectives import (
     with_gradient,
 )  # fmt: skip
 from ._problem import Problem
+from ._room import gaps, limits_on_sums
 from ._searches import SEARCHES, SQUARED, searched
 
 METHODS = {
@@ -49,6 +52,8 @@ STEPS = {
     "adam": 3000, "newton": 200, "trust-exact": 500, "cma": 2000,
 }  # fmt: skip
 """Method -> the most steps, by default."""
+NEAR_BOUND = 0.01
+"""A search that ends nearer to a bound than this share of the room between the bounds goes on within them."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -93,15 +98,32 @@ def without_mode(problem: Problem) -> list[str]:
 def solve(task: Task, u: np.ndarray, inputs: Any, scales: Any, options: dict[str, Any]) -> Ended:
     """Runs the method of a task from u; `options` are the search's own."""
     if task.method in SEARCHES:
-        return _optimistix(task, u, inputs, scales, options)
-    solver = {
-        "bounded": _bounded,
-        "least_squares": _least_squares,
-        "newton": _scipy,
-        "trust-exact": _scipy,
-        "cma": _cma,
-    }[task.method]
-    return solver(task, u, inputs, scales, options)
+        solver = _optimistix
+    else:
+        solver = {
+            "bounded": _bounded,
+            "least_squares": _least_squares,
+            "newton": _scipy,
+            "trust-exact": _scipy,
+            "cma": _cma,
+        }[task.method]
+    ended = solver(task, u, inputs, scales, options)
+    return ended if task.method == "bounded" else _within(task, ended, inputs, scales)
+
+
+def _within(task: Task, ended: Ended, inputs: Any, scales: Any) -> Ended:
+    """Goes on within the bounds where a search ended near one, and what it minimises are squares."""
+    problem = task.problem
+    if task.priors and without_mode(problem):
+        return ended
+    values = np.asarray(problem.values(ended.u))
+    if not (gaps(problem, values) < NEAR_BOUND).any():
+        return ended
+    if not np.isfinite(_compile.call(value_rows, task, values, inputs, scales)).all():
+        return ended
+    found = _bounded(task, ended.u, inputs, scales, {})
+    steps, evaluations = ended.steps + found.steps, ended.evaluations + found.evaluations
+    return dataclasses.replace(found, steps=steps, evaluations=evaluations)
 
 
 def _optimistix(task: Task, u: Any, inputs: Any, scales: Any, options: dict[str, Any]) -> Ended:
@@ -133,38 +155,21 @@ def _bounded(task: Task, u: Any, inputs: Any, scales: Any, options: dict[str, An
     from ._levenberg_marquardt import levenberg_marquardt
 
     problem = task.problem
-    start = np.asarray(problem.values(u))
+    # Between saturated coordinates rounding may lead out of the bounds.
+    start = np.clip(np.asarray(problem.values(u)), *problem.bounds)
     given: dict[str, Any] = {"ftol": task.tolerance, "xtol": task.tolerance, "gtol": 0.0, **options}
     found = levenberg_marquardt(
         lambda x: np.asarray(_compile.call(value_rows, task, x, inputs, scales)),
         lambda x: np.asarray(_compile.call(value_jacobian, task, x, inputs, scales)),
         start,
         bounds=problem.bounds,
-        constraint=_sums(problem),
+        constraint=limits_on_sums(problem),
         max_nfev=task.steps,
         **given,
     )
     why = found.message.rstrip(".")
     u = problem.nearest(found.x)
     return Ended(u, found.nit, found.nfev, found.success, why, found.x)
-
-
-def _sums(problem: Problem) -> Any:
-    """The limits that the derived numbers set to the sums of the free ones."""
-    from ._region import LinearConstraint
-
-    groups = problem.bijection.groups
-    if not groups:
-        return None
-    totals = [float(total) for total in problem._totals(problem.inputs)]
-    matrix = np.zeros((len(groups), len(problem.names)))
-    for row, group in zip(matrix, groups, strict=True):
-        row[list(group.members)] = 1.0
-    return LinearConstraint(
-        matrix,
-        np.array([t - g.high for t, g in zip(totals, groups, strict=True)]),
-        np.array([t - g.low for t, g in zip(totals, groups, strict=True)]),
-    )
 
 
 def _least_squares(task: Task, u: Any, inputs: Any, scales: Any, options: dict[str, Any]) -> Ended:

@@ -80,7 +80,8 @@ def series_fits(problem: Problem, u: np.ndarray) -> tuple[SeriesFit, ...]:
 
 def _autocorrelation(error: np.ndarray, rows: np.ndarray, spread: float) -> float:
     pairs = np.flatnonzero(np.diff(rows) == 1)
-    size = float(error @ error)
-    if len(pairs) < 3 or np.sqrt(size / len(error)) < 1e-8 * spread:
+    if len(pairs) < 3 or np.sqrt(np.mean(error**2)) < 1e-8 * spread:
         return np.nan
-    return float((error[pairs] * error[pairs + 1]).mean() / (size / len(error)))
+    first, second = error[pairs], error[pairs + 1]
+    size = float(np.sqrt((first @ first) * (second @ second)))
+    return float(first @ second) / size if size > 0 else np.nan

@@ -479,21 +479,16 @@ def _moved(
     firms = len(value)
     step = jnp.minimum((visit * firms).astype(jnp.int32), firms - 1)
     numbers = jnp.arange(len(stays), dtype=jnp.int32) + step
-    passed = jax.lax.rem(numbers, jnp.full_like(numbers, firms)).astype(stays.dtype)
+    passed = jax.lax.rem(numbers, jnp.full_like(numbers, firms))
     # Exponentials of the firms' values, not of the many more households' differences; the largest,
     # which keeps them finite, drops out.
     weight = _settled(jnp.exp(value - jax.lax.stop_gradient(jnp.max(value))), intensity)
-    there, here = _passed(weight, step, len(stays), intensity), _at(weight, stays)
+    # A gather though the firms passed by stand in a row: repeating the row costs XLA more.
+    there, here = _at(weight, passed), _at(weight, stays)
+    passed = passed.astype(stays.dtype)
     moves = relaxation.bernoulli(chance, search * smooth.safe_divide(there, there + here, 0.5))
     firm = jnp.where(moves > 0.5, passed, stays)
     return firm, [(firm, 1)] if relaxation == EXACT else [(stays, 1 - moves), (passed, moves)]
-
-
-def _passed(values: Any, step: Any, households: int, intensity: Any) -> Any:
-    """What household h sees of the firm h + step (modulo the firms): without a gather."""
-    firms = len(values)
-    turned = jax.lax.dynamic_slice(jnp.concatenate([values, values]), (step,), (firms,))
-    return jnp.tile(_settled(turned, intensity), -(-households // firms))[:households]
 
 
 def _by_firm(values: Any, places: Places, firms: int, intensity: Any) -> Any:

@@ -56,10 +56,12 @@ def _over_time(axis: Any, found: Bands, name: str) -> None:
 def _data(axis: Any, found: Bands, name: str, labels: list[str]) -> None:
     """Observations of the variable itself: transformed ones are of another unit."""
     for one in found.problem.series:
-        if one.label == name and one.observed.transform == "level" and one.aggregate is None:
+        how = one.observed
+        itself = how.transform == "level" and how.over is None and how.of is None
+        if one.label == name and itself and one.aggregate is None:
             place = {label: i for i, label in enumerate(labels)}
-            at = [place[one.dates[row]] for row in one.rows]
-            axis.plot(at, one.target, "o", markersize=3, color="0.35", alpha=0.7, label="data")
+            at, data = [place[one.dates[row]] for row in one.rows], one.target / how.scale
+            axis.plot(at, data, "o", markersize=3, color="0.35", alpha=0.7, label="data")
 
 
 def _numbers(found: Bands, title: str) -> Figure:

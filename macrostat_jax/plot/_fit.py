@@ -58,16 +58,14 @@ def _dates(axis: Any, dates: Sequence[str]) -> None:
 def profile(found: Any) -> Figure:
     """The profile likelihood over the values of a parameter, its interval and the estimate."""
     from matplotlib.figure import Figure
-    from scipy import stats
 
     figure = Figure(figsize=(6, 3.6), layout="constrained")
     axis = figure.subplots()
     bare(axis)
-    limit = float(stats.chi2.ppf(found.level, 1))
-    axis.plot(
-        found.values, found.drop, "o-", markersize=3, label="twice the fall of the log-likelihood"
-    )
-    axis.axhline(limit, color="0.5", linestyle="--", linewidth=1, label=f"{found.level:.0%} level")
+    what = "log posterior density" if found.priors else "log-likelihood"
+    axis.plot(found.values, found.drop, "o-", markersize=3, label=f"twice the fall of the {what}")
+    limit, level = found.limit, f"{found.level:.0%} level"
+    axis.axhline(limit, color="0.5", linestyle="--", linewidth=1, label=level)
     axis.axvline(found.estimate, color=COLOURS[1], linewidth=1, label="estimate")
     low, high = found.interval
     ends = np.clip([low, high], found.values[0], found.values[-1])

@@ -64,11 +64,11 @@ def _density(axis: Any, found: Posterior, name: str) -> None:
         [low, high], [0, 0], color=COLOURS[0], linewidth=5, solid_capstyle="butt", label="90 %"
     )
     at = np.linspace(edges[0], edges[-1], 200)
-    prior = getattr(found.problem, "priors", {}).get(name)
-    if prior is not None:
-        axis.plot(
-            at, np.exp(np.asarray(prior.logpdf(at))), color="0.45", linestyle="--", label="prior"
-        )
+    if known := found.prior(name):
+        prior, bounds = known
+        # What lies outside the bounds is not possible: the rest has all of the mass.
+        density = np.exp(np.asarray(prior.logpdf(at))) / prior.mass(*bounds)
+        axis.plot(at, density, color="0.45", linestyle="--", label="prior")
     axis.set_yticks([])
     axis.set_title(name, fontsize=9, loc="left")
 

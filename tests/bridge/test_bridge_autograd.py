@@ -238,3 +238,24 @@ def test_optimiser_fits():
         torch.nn.functional.mse_loss(f(w, x), target).backward()
         optimiser.step()
     torch.testing.assert_close(w.detach(), truth, atol=1e-3, rtol=0)
+
+
+def test_what_nothing_depends_on_is_not_pulled_back():
+    """The paths of all agents, say, where a loss is of aggregates."""
+
+    @jax.custom_vjp
+    def wide(x):
+        return 2 * x
+
+    def refuse(residuals, cotangent):
+        raise AssertionError("pulled back")
+
+    wide.defvjp(lambda x: (2 * x, None), refuse)
+    function = torch_function(lambda x: (x.sum(), wide(x)))
+    x = torch.arange(3.0, dtype=torch.float64, requires_grad=True)
+    total, agents = function(x)
+    total.backward(retain_graph=True)
+    assert x.grad is not None and torch.equal(x.grad, torch.ones_like(x))
+    assert torch.equal(torch.func.jacrev(lambda x: function(x)[0])(x.detach()), torch.ones(3).double())
+    with pytest.raises(AssertionError, match="pulled back"):
+        agents.sum().backward()

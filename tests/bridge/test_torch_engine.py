@@ -1,6 +1,9 @@
 """Models run and differentiated by torch alone, against JAX."""
 
 import copy
+import pickle
+import sys
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,7 +15,7 @@ from jax import lax
 
 from bridge import Torch, TorchModel
 from bridge._torch_straight import Straight
-from macrostat_jax import diff, engines, models, simulate
+from macrostat_jax import Model, diff, engines, models, simulate
 from macrostat_jax.bench._cases import Case
 from macrostat_jax.bench._subject import Subject
 
@@ -190,6 +193,58 @@ def test_a_module_in_a_batch_and_copied():
     close(module()["national_income"].detach(), batch[1].detach(), 1e-12)
 
 
+@pytest.mark.parametrize("engine", [None, Torch()], ids=["straight", "interpreted"])
+def test_a_module_travels_by_its_definition(engine: Any, tmp_path: Path):
+    model = models.RandomWalk
+    whole = torch.nn.Sequential(TorchModel(model, engine=engine, periods=4, key=jax.random.key(3)))
+    with torch.no_grad():
+        next(whole.parameters()).fill_(0.3)
+    path = whole[0]()
+    torch.save(whole, tmp_path / "whole.pt")
+    for twin in (
+        pickle.loads(pickle.dumps(whole)),
+        torch.load(tmp_path / "whole.pt", weights_only=False),
+        copy.copy(whole[0]),
+    ):
+        module = twin[0] if isinstance(twin, torch.nn.Sequential) else twin
+        found = module()
+        assert all(torch.equal(found[key], path[key]) for key in path)
+        next(iter(found.values()))[-1].sum().backward()
+        assert next(module.parameters()).grad is not None
+
+
+def test_a_module_of_changed_equations_travels():
+    module = TorchModel(models.GL06LP2.configure(sharpness=50.0), periods=3)
+    twin = pickle.loads(pickle.dumps(module))
+    assert all(torch.equal(twin()[key], value) for key, value in module().items())
+
+
+def test_a_module_of_what_no_process_could_import_says_so(monkeypatch: pytest.MonkeyPatch):
+    def step(prior, params, scenario):
+        return models.GL06SIM.step(prior, params, scenario)
+
+    sim: Any = models.GL06SIM
+    own = Model("OWN", sim.Params, sim.Scenario, sim.State, sim.initial_state, step)
+    monkeypatch.setitem(sys.modules, "cloudpickle", None)
+    with pytest.raises(TypeError, match="functions of a module that the workers can import"):
+        pickle.dumps(TorchModel(own, periods=2))
+
+
+def test_a_module_computes_in_the_precision_of_its_parameters():
+    module = TorchModel(models.GL06PC, periods=4)
+    path = module()
+    with pytest.raises(TypeError, match=r"torch.float64 or torch.float32, not torch.float16"):
+        module.half()
+    assert {p.dtype for p in module.parameters()} == {torch.float64}
+    twin = copy.deepcopy(module).float()
+    right = TorchModel(models.GL06PC, periods=4, dtype=torch.float32)()
+    assert all(torch.equal(value, right[key]) for key, value in twin().items())
+    assert all(torch.equal(value, path[key]) for key, value in module().items())
+    # Of the other devices, meta is there everywhere. It has no values.
+    moved = torch.nn.Sequential(module).to("meta")[0]()
+    assert {value.device.type for value in moved.values()} == {"meta"}
+
+
 def test_straight_code_does_not_keep_the_numbers_it_was_made_with():
     def step(c: Any, row: Any) -> Any:
         at = jnp.argmax(row)
@@ -211,6 +266,21 @@ def test_straight_code_does_not_keep_the_numbers_it_was_made_with():
     close(engine.run(program, torch.tensor(rows))[0], right, 1e-14)
     found = torch.func.jacfwd(lambda x: engine.run(program, x)[0])(torch.tensor(rows))
     close(found, slopes, 1e-13)
+
+
+def test_what_is_held_fixed_has_no_derivative_in_straight_code():
+    def run(rows: Any) -> Any:
+        return lax.scan(lambda c, row: (c * lax.stop_gradient(row) + row, c), 0.5, rows)[1]
+
+    rows = np.array([0.3, -1.2, 2.0, 0.7])
+    with jax.enable_x64(True):
+        program = jax.make_jaxpr(run)(rows)
+        right = jax.jacfwd(run)(rows)
+    engine = Straight()
+    engine.prepare(program)
+    assert engine.interpreted is None
+    for transform in (torch.func.jacfwd, torch.func.jacrev):
+        close(transform(lambda x: engine.run(program, x)[0])(torch.tensor(rows)), right, 1e-14)
 
 
 def test_a_loop_that_its_values_end_is_interpreted():

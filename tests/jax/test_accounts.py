@@ -75,12 +75,16 @@ def test_accounts_are_closed_in_every_derivative(name):
         path = simulate(model, params, periods=30, **keyed(model))
         return path, residuals(model, path, start(model, params))
 
-    path, found = jax.vmap(lambda t: jax.jvp(run, (flat,), (t,))[1])(jnp.eye(flat.size))
+    @jax.jit
+    def along_each(flat):
+        values, push = jax.linearize(run, flat)
+        return values[0], jax.vmap(push)(jnp.eye(flat.size))
+
+    values, (path, found) = along_each(flat)
     scale = max(np.max(np.abs(leaf)) for leaf in jax.tree.leaves(path))
     assert scale > 0 or not found
     prices = {field.price for field in model.State.fields.values() if field.price}
     if prices:  # what a quantity moves by is multiplied with its price
-        values = run(flat)[0]
         scale *= max(1.0, *(np.max(np.abs(getattr(values, price))) for price in prices))
     for label, value in found.items():
         assert value.shape == (flat.size, 30)

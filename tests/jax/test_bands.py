@@ -14,6 +14,7 @@ from scipy import stats
 
 from macrostat_jax import Model, Record, Scalar, exogenous, index, models, param, simulate
 from macrostat_jax.estimation import (
+    Observed,
     Posterior,
     Problem,
     Response,
@@ -196,6 +197,21 @@ def test_tables_and_pictures():
     ]
     for figure in figures:
         figure.canvas.draw()
+
+
+def test_data_are_drawn_in_the_unit_of_the_path():
+    """Data in per cent beside a path of shares; of a ratio none, which is no unit of the variable."""
+
+    def dots(how: Observed) -> Any:
+        data = {"y": how.scale * Y}
+        scenario = LINE.scenario(z=Z)
+        one = fit(Problem(LINE, data, {"y": how}, ["level", "slope"], scenario=scenario))
+        (axis,) = bands(one, "y").plot().axes
+        return [line.get_ydata() for line in axis.lines if line.get_label() == "data"]
+
+    (drawn,) = dots(Observed(scale=100.0))
+    np.testing.assert_allclose(drawn, Y)
+    assert not dots(Observed(over="seen"))
 
 
 def test_vectors():

@@ -57,8 +57,14 @@ def test_right_models_pass(name):
         return
     assert report.passed and verdicts == {"agrees"}, report.summary()
     assert "PASSED" in report.summary()
-    if not has_switches(model):
-        assert check(model, tuple(model.State.fields)[:2], step=step, **scenario).passed
+
+
+def test_outputs_by_name():
+    """Each period of each is judged; of all models, test_derivatives.py has forward and reverse mode."""
+    names = tuple(models.GL06PC.State.fields)[:2]
+    report = check(models.GL06PC, names)
+    assert report.passed and tuple(report.forward.values) == names
+    assert report.forward[names[0], "tax_rate"].shape == (models.GL06PC.periods,)
 
 
 @pytest.mark.parametrize("name", models.names())

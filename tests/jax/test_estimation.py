@@ -477,8 +477,17 @@ def test_a_reached_sum_takes_a_direction_away():
     alone = np.linalg.inv(design.T @ design)
     ratio = known.covariance[np.ix_([0, 2, 3], [0, 2, 3])] / alone
     np.testing.assert_allclose(ratio, ratio[0, 0], rtol=1e-8)
-    assert known.error_of(np.array([1.0, 1, 0, 0])) < 1e-7 * known.standard_errors[0]
+    assert np.isnan(known.error_of(np.array([1.0, 1, 0, 0])))  # it is at its limit
+    assert known.error_of(np.array([1.0, 0, 0, 0])) == pytest.approx(known.standard_errors[0])
     assert len(known.singular_values) == 3
+
+
+def test_the_only_one_that_could_move_in_a_reached_sum_cannot():
+    held = np.array([True, False, False, False])
+    known = known_of(DESIGN, at_bound=held, reached_sums=np.array([[1.0, 1, 0, 0]]))
+    assert known.at_bound == ("a", "b") and np.isnan(known.standard_errors[:2]).all()
+    both = known_of(DESIGN, at_bound=np.array([True, True, False, False]))
+    np.testing.assert_allclose(known.standard_errors, both.standard_errors)
 
 
 def test_identifiability_refuses_what_does_not_fit():

@@ -405,13 +405,6 @@ def test_a_bound_that_binds_is_said(method):
     assert np.isnan(found.standard_errors["tax_rate"])
 
 
-def test_a_search_that_is_stuck_at_a_saturated_bound_says_so():
-    problem = bounded_problem(0.01, 0.9, 0.9 - 1e-13)
-    found = estimation.fit(problem)
-    assert not found.success and "Stuck" in found.outcome and "tax_rate" in found.outcome
-    assert estimation.fit(problem, "bounded").success
-
-
 class Shares(Record):
     share: Vector = param((0.2, 0.3, 0.5), bounds=(0, 1), shape=3)
 

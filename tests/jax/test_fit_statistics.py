@@ -115,6 +115,10 @@ def test_the_profile_with_an_unknown_error_is_student_s_interval():
     )
     z = (profile.values - estimates[1]) / errors[1]
     np.testing.assert_allclose(profile.drop, 9 * np.log1p(z**2 / 7), atol=1e-4)
+    # The level that is drawn is that at which the interval ends.
+    (axis,) = profile.plot().axes
+    (level,) = [line for line in axis.lines if line.get_label() == "95% level"]
+    assert level.get_ydata()[0] == pytest.approx(9 * np.log1p((half / errors[1]) ** 2 / 7))
 
 
 def test_the_profile_estimates_the_errors_of_each_series_anew():
@@ -215,6 +219,40 @@ def test_a_prior_without_a_maximum_needs_another_search():
         ValueError, match="the priors of level are not, as their densities have no max"
     ):
         estimation.fit(problem)
+
+
+# What a report says -------------------------------------------------------------------------------
+
+
+def test_estimates_that_move_together_are_named():
+    """Of y = level + slope x with x in a narrow band far from 0 the data tell one number."""
+    far, y = 30 + 0.2 * X, 1.0 + 0.5 * RNG.normal(size=9)
+    scenario = LINE.scenario(periods=9, x=far)
+    problem = estimation.Problem(LINE, {"y": y}, free=["level", "slope"], scenario=scenario)
+    found = estimation.fit(problem)
+    design = np.stack([np.ones(9), far], axis=1)
+    covariance = np.linalg.inv(design.T @ design)
+    share = covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1])
+    assert (
+        f"hardly tell apart, by the correlation of the estimates: level and slope ({share:+.3f})."
+        in (str(found))
+    )
+    assert "tell apart" not in str(estimation.fit(line({"y": Y})))
+
+
+@pytest.mark.parametrize("missing", [(), (3, 7)])
+def test_the_autocorrelation_of_errors_is_that_of_their_pairs(missing):
+    """Of neighbouring dates, by their own lengths: never beyond 1, however many are missing."""
+    y = np.array([5.0, 5, 5, 4, 1, 1, 1, 2, 3])
+    y[list(missing)] = np.nan
+    problem = line({"y": y}, ["level"], fixed={"slope": 0.0}, sigma=1.0)
+    (one,) = estimation.fit(problem).series
+    error = one.model - one.data
+    rows = np.array([int(date) for date in one.dates])
+    pairs = np.flatnonzero(np.diff(rows) == 1)
+    first, second = error[pairs], error[pairs + 1]
+    expected = first @ second / np.linalg.norm(first) / np.linalg.norm(second)
+    assert one.autocorrelation == pytest.approx(expected) and abs(expected) <= 1 + 1e-12
 
 
 # Many starts --------------------------------------------------------------------------------------

@@ -208,7 +208,7 @@ def test_registered_models_are_complete_and_differentiable(name):
                 path = path.replace(**{field.key: finite})
         return sum(jnp.sum(leaf) for leaf in jax.tree.leaves(path))
 
-    value, gradient = jax.value_and_grad(total)(params)
+    value, gradient = jax.jit(jax.value_and_grad(total))(params)
     assert np.isfinite(value)
     for field in model.Params.fields:
         assert np.all(np.isfinite(getattr(gradient, field))), field

@@ -163,6 +163,7 @@ def test_diagnosis_against_arviz():
     np.testing.assert_allclose(table["ess_bulk"], found.ess, rtol=0.02)
     np.testing.assert_allclose(table["ess_tail"], found.ess_tail, rtol=0.02)
     np.testing.assert_allclose(table["mean"], found.mean, rtol=1e-6)
+    np.testing.assert_allclose(table["mcse_mean"], found.mean_error, rtol=0.02)
     assert data["sample_stats"]["diverging"].dims == ("chain", "draw")
     np.testing.assert_array_equal(data["posterior"]["slope"], found["slope"])
 
@@ -216,6 +217,40 @@ def test_chains_that_never_move_are_not_fine(chains):
 
 
 # A model within bounds --------------------------------------------------------------------------------
+
+
+class Seen(Record):
+    seen: Scalar = param(0.3, bounds=(0, 1))
+    unseen: Scalar = param(0.5, bounds=(0, 2))
+    pushed: Scalar = param(0.5, bounds=(0, 1))
+
+
+PARTLY = Model(
+    "PARTLY", Seen, Scenario, State, lambda p, s: State.filled(0.0),
+    lambda prior, p, s: State(y=p.seen + 0.0 * p.unseen + 0.0 * p.pushed), periods=25,
+)  # fmt: skip
+
+
+def test_what_the_data_do_not_tell_is_said_and_drawn_as_in_its_prior():
+    """The one is uniform for want of a prior, the other has a normal one that its bounds cut off."""
+    problem = Problem(
+        PARTLY, {"y": 0.3 + 0.1 * np.random.default_rng(2).normal(size=25)}, ["y"],
+        ["seen", "unseen", "pushed"], sigma=0.1, priors={"pushed": Normal(0.8, 0.5)},
+    )  # fmt: skip
+    found = sample_posterior(problem, chains=2, draws=500, warmup=200)
+    assert found.uninformed == ("unseen", "pushed")
+    assert "The draws of unseen, pushed are as its prior has it" in found.sentence()
+    cut = stats.truncnorm(-0.8 / 0.5, 0.2 / 0.5, 0.8, 0.5)
+    prior, bounds = found.prior("pushed") or (Normal(0, 1), (0, 0))
+    at = np.linspace(0.01, 0.99, 7)
+    np.testing.assert_allclose(prior.share(at, bounds), cut.cdf(at), rtol=1e-9)
+    lines = [axis.lines for axis in found.plot().axes[::2]]
+    drawn_priors = [line for row in lines for line in row if line.get_label() == "prior"]
+    for line, density in zip(
+        drawn_priors, (stats.uniform(0, 1), stats.uniform(0, 2), cut), strict=True
+    ):
+        x, y = line.get_data()
+        np.testing.assert_allclose(y, density.pdf(np.asarray(x)), rtol=1e-6)
 
 
 def test_draws_of_sim_stay_within_bounds_and_hold_the_truth():

@@ -412,12 +412,22 @@ def test_dates_as_files_have_them(tmp_path):
         ("date,Y\n", "no rows"),
         ("", "data.csv cannot be read: No columns"),
         ("when,Y\n1990Q1,1\n1990Q2,2\n", "'when' of the data does not hold numbers.*dates='when'"),
+        (
+            "date,Y\n1990Q1,1\n1990Q2,.\n",
+            "'Y' .*not hold numbers: '.' in the row 1990Q2. A missing",
+        ),
     ],
 )
 def test_files_that_could_be_misread(tmp_path, text, message):
     (tmp_path / "data.csv").write_text(text)
     with pytest.raises(ValueError, match=message):
         estimation.read_data(tmp_path / "data.csv")
+
+
+def test_spaces_after_commas_are_no_part_of_names(tmp_path):
+    (tmp_path / "data.csv").write_text("date, Y, C\n1990Q1, 1.0, \n1990Q2, 2.0, 3.0\n")
+    found = estimation.read_data(tmp_path / "data.csv")
+    assert list(found.columns) == ["Y", "C"] and found["C"].isna().tolist() == [True, False]
 
 
 def test_an_index_that_is_one_already_needs_its_base():
@@ -470,6 +480,22 @@ def test_a_scenario_from_the_data_and_an_initial_state_by_name():
     data.loc["1993Q2", "G"] = np.nan
     with pytest.raises(ValueError, match="none in 1 of them, the first 1993Q2"):
         problem(data, scenario={"government_demand": "G"})
+
+
+def test_what_is_not_given_of_the_initial_state_follows_the_parameters():
+    """NK3E starts with output at its equilibrium: also where inflation alone is given and that is free."""
+    model, truth = models.NK3E, models.NK3E.params(equilibrium_output=6.0)
+    scenario = model.scenario(periods=8)
+    first = model.initial_state(truth, scenario[0]).replace(inflation=4.0)
+    path = simulate(model, truth, scenario, initial=first, periods=8)
+    data = {name: np.asarray(path[name]) for name in ("y", "pi")}
+    one = estimation.Problem(model, data, free=["equilibrium_output"], initial={"pi": 4.0})
+    np.testing.assert_allclose(one.residuals(one.unconstrain([6.0])), 0, atol=1e-12)
+    # A variable before the first period that is free itself goes its own way.
+    both = {"equilibrium_output": None, "initial.real_rate": (0, 50)}
+    two = estimation.Problem(model, data, free=both, initial={"pi": 4.0})
+    u = two.unconstrain([6.0, float(first.real_rate)])
+    np.testing.assert_allclose(two.residuals(u), 0, atol=1e-12)
 
 
 def test_unconstrain_takes_params_names_and_arrays():

@@ -15,7 +15,12 @@ import pytest
 import torch
 
 from macrostat.core import Model
-from macrostat.diff import JacobianAutograd, JacobianNumerical, check_model_differentiability
+from macrostat.diff import (
+    JacobianAutograd,
+    JacobianNumerical,
+    check_model_differentiability,
+    diagnose,
+)
 from macrostat.estimation import LevenbergMarquardt, mse_loss
 from macrostat.models import get_model, get_model_classes
 from macrostat.sample import SobolSampler
@@ -169,6 +174,31 @@ def test_health_is_judged_in_the_precision_of_the_results(tmp_path: Path):
         torch.set_default_dtype(torch.float32)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_writing_into_one_output_leaves_the_graph_of_the_others(dtype: torch.dtype):
+    """They travel in one tensor, and a script need not know."""
+    model = get_model("GL06PC")(hyperparameters={"timesteps": 6, "dtype": dtype})
+
+    def written(output: dict[str, torch.Tensor]) -> torch.Tensor:
+        squares = output["NationalIncome"].square().sum()
+        output["Taxes"][:3] = 0.0
+        return squares + output["Taxes"].sum()
+
+    def plain(output: dict[str, torch.Tensor]) -> torch.Tensor:
+        return output["NationalIncome"].square().sum() + output["Taxes"][3:].sum()
+
+    gradients = []
+    for loss in (written, plain):
+        behavior = model.get_model_training_instance()
+        loss(behavior()).backward()
+        gradients.append({name: p.grad for name, p in behavior.params.items()})
+    assert same(*gradients)
+    modes: tuple[Any, ...] = ("rev", "fwd")
+    for mode in modes:
+        found = [JacobianAutograd(model).compute(loss, mode=mode) for loss in (written, plain)]
+        assert same(*found)
+
+
 # Threads --------------------------------------------------------------------------------------
 
 
@@ -259,6 +289,56 @@ def test_parameters_and_variables_that_the_equations_do_not_know(tmp_path: Path)
     )
 
 
+def around(variables: Any = None) -> Any:
+    """A model of the user's own that has a library behavior: no class of the library's."""
+    classes: Any = get_model_classes("GL06PC")
+    parameters = classes.Parameters(hyperparameters={"timesteps": 6})
+    return Model(
+        parameters=parameters,
+        scenarios=classes.Scenarios(parameters=parameters),
+        variables=(variables or classes.Variables)(parameters=parameters),
+        behavior=classes.Behavior,
+    )
+
+
+def test_a_model_of_ones_own_with_a_library_behavior(tmp_path: Path):
+    model, right = around(), made()
+    assert same(model.simulate(), right.simulate())
+    assert same(JacobianAutograd(model).compute(income), JacobianAutograd(right).compute(income))
+    assert same(JacobianNumerical(model).compute(income), JacobianNumerical(right).compute(income))
+    assert check_model_differentiability(model, income).passed
+    assert diagnose(model, lambda path: path.national_income[-1], wrt="tax_rate").passed
+    bounds = {"TaxRate": (0.1, 0.3)}
+    sampler = SobolSampler(model, bounds, 1, save_to_disk=False, output_folder=tmp_path)
+    table: Any = sampler.sample()
+    assert np.isfinite(table.to_numpy(float)).all()
+    loss = functools.partial(mse_loss, target=right.simulate(), variables=["NationalIncome"])
+    model.parameters["TaxRate"] = 0.25
+    assert LevenbergMarquardt(model, loss).optimize().success
+
+
+def test_variables_that_record_in_a_way_of_their_own_are_heeded():
+    base: Any = get_model_classes("GL06PC").Variables
+
+    class Ratios(base):
+        def gather_timeseries(self):
+            found = super().gather_timeseries()
+            return found | {"Ratio": found["Wealth"] / (1.0 + found["NationalIncome"])}
+
+    def ratio(output: dict[str, torch.Tensor]) -> torch.Tensor:
+        return output["Wealth"][-1] / (1.0 + output["NationalIncome"][-1])
+
+    def recorded(output: dict[str, torch.Tensor]) -> torch.Tensor:
+        return output["Ratio"][-1]
+
+    model = around(Ratios)
+    torch.testing.assert_close(recorded(model.simulate()), ratio(made().simulate()))
+    torch.testing.assert_close(
+        dict(JacobianAutograd(model).compute(recorded)), dict(JacobianAutograd(made()).compute(ratio))
+    )
+    assert JacobianNumerical(model).compute(recorded)["TaxRate"] != 0
+
+
 # What is no model, and settings that are none -------------------------------------------------
 
 
@@ -274,6 +354,8 @@ def test_what_is_refused_by_name():
     for dtype in (torch.int64, torch.bool, torch.complex64):
         with pytest.raises(ValueError, match=f"dtype must be of real numbers, not {dtype}"):
             cls(hyperparameters={"dtype": dtype})
+    with pytest.raises(TypeError, match=r"an optimiser takes behavior\.params\.values\(\)"):
+        made().get_model_training_instance().parameters()
     model = made()
     model.parameters.hyper["timesteps_initialization"] = 1.7  # not by []=, which would say so
     with pytest.raises(ValueError, match="'timesteps_initialization' must be an integer >= 0"):
