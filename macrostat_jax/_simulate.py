@@ -298,8 +298,10 @@ def recursion(plan: Plan, inputs: Inputs) -> Recursion:
 
     if model.recomputed:
         # Recomputing one step in the backward pass costs less than storing and loading its intermediate
-        # values in every period: what is kept of a period is then just the state.
-        step = jax.checkpoint(step, prevent_cse=False)
+        # values in every period: what is kept of a period is then just the state, and what a step asks
+        # to be kept by `jax.ad_checkpoint.checkpoint_name(value, "kept")`.
+        policy = jax.checkpoint_policies.save_only_these_names("kept")
+        step = jax.checkpoint(step, prevent_cse=False, policy=policy)
 
     def body(carried: Any, row: Any) -> tuple[Any, Any]:
         state = step(carried, fixed, row)

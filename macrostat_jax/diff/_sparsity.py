@@ -226,7 +226,7 @@ def _colours(lines: Pattern, most: int | None = None) -> np.ndarray:
 
 _ELEMENTWISE = {
     *("add", "add_any", "sub", "mul", "div", "neg", "select_n", "convert_element_type", "copy"),
-    *("copy_p", "reduce_precision", "real", "imag", "conj", "optimization_barrier"),
+    *("copy_p", "reduce_precision", "real", "imag", "conj", "optimization_barrier", "name"),
 }
 _REDUCTIONS = {"reduce_sum", "reduce_max", "reduce_min"}
 _CUMULATIVE = {"cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp"}

@@ -22,7 +22,8 @@ _ANALYTIC = """
     cosh tanh asin acos atan asinh acosh atanh logistic square reduce_sum cumsum cumprod cumlogsumexp
     reduce_prod dot_general broadcast_in_dim reshape squeeze transpose expand_dims slice dynamic_slice
     dynamic_update_slice concatenate stack unstack pad rev gather scatter scatter-add scatter-mul
-    select_n copy copy_p convert_element_type triangular_solve lu split tile optimization_barrier
+    select_n copy copy_p name convert_element_type triangular_solve lu split tile
+    optimization_barrier
 """
 ANALYTIC = frozenset(_ANALYTIC.split())
 """Operations that extend to complex arguments, in the arguments that may be perturbed."""

@@ -147,7 +147,8 @@ class Engine(Structure):
 
     def _method(self, name: str) -> Callable[..., Any] | None:
         name = name.replace("-", "_")
-        return getattr(self, name, None) or getattr(self, f"{name}_", None)
+        found = getattr(self, name, None)
+        return found if callable(found) else getattr(self, f"{name}_", None)
 
     def _called(self, program: Any, given: Sequence[Any]) -> list[Any]:
         if hasattr(program, "consts"):

@@ -333,5 +333,8 @@ class Structure:
     def copy_p(self, x: Any, **_: Any) -> Any:
         return x
 
+    def name_(self, x: Any, **_: Any) -> Any:
+        return x
+
     def optimization_barrier(self, *values: Any, **_: Any) -> Any:
         return values

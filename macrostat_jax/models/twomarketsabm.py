@@ -60,6 +60,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 from .. import smooth
 from .._model import Model
@@ -487,7 +488,8 @@ def _moved(
     there, here = _at(weight, passed), _at(weight, stays)
     passed = passed.astype(stays.dtype)
     moves = relaxation.bernoulli(chance, search * smooth.safe_divide(there, there + here, 0.5))
-    firm = jnp.where(moves > 0.5, passed, stays)
+    # Reverse mode keeps where everyone went, and draws and compares nothing anew.
+    firm = checkpoint_name(_settled(jnp.where(moves > 0.5, passed, stays), intensity), "kept")
     return firm, [(firm, 1)] if relaxation == EXACT else [(stays, 1 - moves), (passed, moves)]
 
 
@@ -513,10 +515,11 @@ def _at(values: Any, firm: Any) -> Any:
 
 
 def _settled(values: Any, intensity: Any) -> Any:
-    """The firms' `values`, computed once.
+    """The `values`, computed once.
 
     XLA for CPU would compute a firm's value, or its cotangent, anew for each household that reads it,
-    from as far back as it can: five times the time of a gradient. It does not do so across a branch.
+    and a household's firm for each that asks for it, from as far back as it can: five times the time of
+    a gradient. It does not do so across a branch.
     (An optimization barrier would say the same, but XLA drops it too early on jax 0.10.)
     """
     nothing = jnp.full_like(values, jnp.nan)  # for an intensity of choice that is none

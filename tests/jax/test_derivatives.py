@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.ad_checkpoint import checkpoint_name
 from model_cases import disturbed, example, keyed
 
 from macrostat_jax import (
@@ -389,3 +390,24 @@ def test_extremes_are_not_computed_again():
         np.testing.assert_allclose(
             reverse, jacobian(model, "size", mode="forward")["a"], rtol=1e-12
         )
+
+
+def test_what_a_step_names_is_kept():
+    """Reverse mode needs the sine's value, but not again: it is computed once, where it is named."""
+
+    def gradient_of(named):
+        def step(prior, params, scenario):
+            sine = named(jnp.sin(prior.size))
+            return Tally(count=prior.count + 1, size=params.a * jax.lax.exp(sine))
+
+        model = Model("NAMED", Growth, Nothing, Tally, COUNTER.initial_state, step, periods=6)
+        return jax.grad(lambda a: simulate(model, model.params(a=a)).size[-1].sum())
+
+    def sines(named):
+        return str(jax.make_jaxpr(gradient_of(named))(0.3)).count(" sin ")
+
+    def kept(value):
+        return checkpoint_name(value, "kept")
+
+    assert (sines(lambda value: value), sines(kept)) == (2, 1)
+    assert gradient_of(kept)(0.3) == gradient_of(lambda value: value)(0.3)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import sympy as sp
 from jax import lax
+from jax.ad_checkpoint import checkpoint_name
 
 from macrostat_jax import Model, diff, engines, models, simulate
 from macrostat_jax.engines import _evaluate
@@ -119,6 +120,7 @@ def test_primitives_of_two_numbers(name):
         lambda x: lax.cond(x[0] < 1, lambda y: y * y, lambda y: -y, x),
         lambda x: lax.scan(lambda c, r: (c * r, c + r), 1.0, x, reverse=True)[1],
         lambda x: jax.vmap(lambda a: jnp.tanh(a * x))(x).sum(0) + lax.stop_gradient(x) * x,
+        lambda x: checkpoint_name(x * x, "kept") + lax.optimization_barrier(x),
         lambda x: lax.dynamic_slice(x, (jnp.argmax(x),), (2,)) * x[:2],
         lambda x: x[jnp.array([2, 0, 3, 1])][jnp.argmin(x)] * x,
         lambda x: jnp.take(x, jnp.array([1, 9, -1]), mode="fill") ** 2,
