@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -122,10 +123,20 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
 
 def to_disk(path: Path) -> None:
     """Brings what the system still holds in memory of a file, or of a folder's names, to the disk."""
-    if path.is_dir() and os.name == "nt":  # which cannot open folders
+    folder = path.is_dir()
+    if folder and os.name == "nt":  # which cannot open folders
         return
-    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    handle = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
     try:
         os.fsync(handle)
+    except OSError as error:
+        # Network and user-space file systems do not do it for folders: what is in the files is safe.
+        if not folder or error.errno not in (
+            errno.EINVAL,
+            errno.ENOTSUP,
+            errno.ENOSYS,
+            errno.EBADF,
+        ):
+            raise
     finally:
         os.close(handle)

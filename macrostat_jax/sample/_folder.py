@@ -181,7 +181,10 @@ class Folder:
         """Chunk -> why it failed, for those that are not there: an earlier sweep's do not count."""
         found = {}
         for path in sorted((self.path / FAILED).glob("chunk_*.json")):
-            content = json.loads(path.read_text(encoding="utf-8"))
+            try:
+                content = json.loads(path.read_text(encoding="utf-8"))
+            except FileNotFoundError:  # another process has finished the chunk meanwhile
+                continue
             if content.get("sweep") == self.digest and not self.file(content["chunk"]).exists():
                 found[content["chunk"]] = content
         return found
@@ -276,7 +279,10 @@ def identity(
         "x64": program.x64,
         "model": {
             "name": model.name,
-            "code": _fingerprint.of_code(model.initial_state, model.step),
+            "code": _fingerprint.of_code(
+                *(model.initial_state, model.step),
+                *(model.Params, model.Scenario, model.State, model.Noise),  # whose methods they use
+            ),
             "variables": {key: list(one.shape) for key, one in model.State.fields.items()},
             "noise": _noise(model),
             "options": {name: str(value) for name, value in model.options.items()},

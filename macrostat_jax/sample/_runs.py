@@ -112,7 +112,8 @@ class Runs:
         found = {}
         for name, source in self.named.items():
             several = f" x {source.size} every {source.stride}" if source.size else ""
-            found[name] = _fingerprint.of_array(source.array) + several
+            kind = f"{source.impl} " if source.impl else ""  # of keys, which share their numbers
+            found[name] = kind + _fingerprint.of_array(source.array) + several
         return found
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import concurrent.futures
 import errno
+import importlib
 import json
 import os
 import random
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -499,3 +501,64 @@ def test_status_in_words():
     status = sample.Status(total=1000, done=400, before=200, diverged=3, failed=1, seconds=2.0)
     assert status.rate == 100 and status.remaining == 6
     assert _engine.Status(10, 0, 0, 0, 0, 0.0).remaining == float("inf")
+
+
+def test_a_failure_that_another_process_has_mended_meanwhile(tmp_path):
+    sample.sweep(TOY, DESIGN[:64], keep=keep, out=tmp_path)
+    gone = tmp_path / "_failed" / "chunk_000000.json"
+    gone.parent.mkdir()
+    gone.symlink_to(tmp_path / "nothing")  # which a folder lists, and nobody can read
+    assert sample.open(tmp_path).failed == {}
+
+
+@pytest.mark.parametrize(("number", "goes_on"), [(errno.EINVAL, True), (errno.EIO, False)])
+def test_file_systems_that_bring_no_folder_to_the_disk(tmp_path, monkeypatch, number, goes_on):
+    own = os.fsync
+
+    def sync(handle):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(number, os.strerror(number))
+        own(handle)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    if goes_on:
+        assert sample.sweep(TOY, DESIGN[:64], keep=keep, out=tmp_path).complete
+    else:
+        with pytest.raises(OSError, match=os.strerror(number)):
+            sample.sweep(TOY, DESIGN[:64], keep=keep, out=tmp_path)
+
+
+def test_a_helper_in_another_module_that_changed_makes_another_sweep(tmp_path, monkeypatch):
+    """`keep` is of a module that calls another one, which calls a third."""
+    texts = {
+        "first": "import second\ndef kept(path):\n    return second.Level(path).last()\n",
+        "second": "import third\nclass Level:\n    def __init__(self, path):\n        self.path = path\n"
+        "    def last(self):\n        return third.scaled(self.path.x[-1])\n",
+        "third": "def scaled(x):\n    return 2 * x\n",
+    }
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def run():
+        for name, text in texts.items():
+            (tmp_path / f"{name}.py").write_text(text)
+            sys.modules.pop(name, None)
+        importlib.invalidate_caches()
+        kept = importlib.import_module("first").kept
+        return sample.sweep(TOY, DESIGN[:64], keep=kept, out=tmp_path / "out").to_pandas()
+
+    before = run()
+    assert run().equals(before)
+    texts["third"] = texts["third"].replace("2 *", "3 *")
+    with pytest.raises(ValueError, match=r"What differs:\n  keep.code: \w+ there, \w+ here"):
+        run()
+    for name in texts:
+        sys.modules.pop(name)
+
+
+def test_generators_whose_keys_have_the_same_numbers_are_told_apart():
+    params = NOISY.params(rate=np.array([0.1, 0.2]))
+    keys = [jax.random.key(0, impl=name) for name in ("rbg", "unsafe_rbg")]
+    first, other = (_runs.runs(NOISY, params, key=key).identity() for key in keys)
+    numbers = [np.asarray(jax.random.key_data(key)) for key in keys]
+    assert np.array_equal(numbers[0], numbers[1]) and first["key"] != other["key"]
