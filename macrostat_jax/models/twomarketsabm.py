@@ -519,9 +519,11 @@ def _settled(values: Any, intensity: Any) -> Any:
 
     XLA for CPU would compute a firm's value, or its cotangent, anew for each household that reads it,
     and a household's firm for each that asks for it, from as far back as it can: five times the time of
-    a gradient. It does not do so across a branch.
-    (An optimization barrier would say the same, but XLA drops it too early on jax 0.10.)
+    a gradient. XLA of jax 0.10 and 0.11 drops a barrier before it comes to that, but does not do so
+    across a branch.
     """
+    if jax.__version_info__ >= (0, 12):
+        return jax.lax.optimization_barrier(values)
     nothing = jnp.full_like(values, jnp.nan)  # for an intensity of choice that is none
     return jax.lax.cond(intensity >= 0, lambda: values, lambda: nothing)
 
