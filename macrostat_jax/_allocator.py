@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 
 import numpy as np
@@ -17,8 +18,9 @@ def keep_freed_memory() -> None:
     By default glibc hands freed buffers of more than some 100 kB back to the system, and takes them anew
     for the next result, zeroed page by page: for the paths of a few thousand variables that takes as long
     as the simulation. It adapts when it sees larger buffers freed: from then on, up to 64 MB that are free
-    stay with the process. This allocates such a buffer, and frees it without having touched it. Where the
-    user has set MALLOC_TRIM_THRESHOLD_ or MALLOC_MMAP_THRESHOLD_, and with other C libraries, nothing
-    changes.
+    stay in each of the process's arenas. This allocates such a buffer, and frees it without having touched
+    it. Where the user has set MALLOC_TRIM_THRESHOLD_ or MALLOC_MMAP_THRESHOLD_, and with other C libraries,
+    nothing changes.
     """
-    np.empty(LARGEST, np.uint8)
+    with contextlib.suppress(MemoryError):  # a process whose address space is limited
+        np.empty(LARGEST, np.uint8)

@@ -25,6 +25,7 @@ generation = 0
 """How often all programs have been let go of: what is known to be compiled is known of one generation."""
 _compiled = 0
 CHECKED_EVERY, SPARED = 32, 0.7
+NO, YES = ("off", "0", "no", "false"), ("on", "1", "yes", "true")
 
 
 def call(function: Callable, plan: Any, *args: Any) -> Any:
@@ -98,12 +99,15 @@ def cache_directory() -> Path | None:
     `MACROSTAT_CACHE=off` says no, `MACROSTAT_CACHE=/some/folder` says where. A cache that the user
     has set up in JAX (`jax_compilation_cache_dir`) is used as it is.
     """
-    choice = os.environ.get("MACROSTAT_CACHE", "")
-    if choice.lower() in ("off", "0", "no") or not setting("jax_enable_compilation_cache"):
+    choice = os.environ.get("MACROSTAT_CACHE", "").strip()
+    if choice.lower() in NO or not setting("jax_enable_compilation_cache"):
         return None
-    if choice:
-        return Path(choice)
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    try:
+        if choice and choice.lower() not in YES:
+            return Path(choice).expanduser()
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:  # a user who has no home, as in some containers
+        return None
     return Path(base) / "macrostat-jax" / f"jax-{jax.__version__}"
 
 
@@ -164,7 +168,8 @@ def _kept_on_disk() -> Iterator[None]:
             yield
         finally:
             for name, value in before.items():
-                jax.config.update(name, value)
+                if setting(name) == settings[name]:  # else another thread of the user's has set it
+                    jax.config.update(name, value)
             compilation_cache.reset_cache()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any, TypeVar
 
 import jax.numpy as jnp
@@ -68,13 +69,18 @@ def apply(values: dict[str, Any], constraint: AddingUp) -> None:
 
 def split(name: str) -> tuple[str, int | None]:
     """`"share[2]"` is the element 2 of the vector `share`; `"share"` the whole field."""
-    key, bracket, element = name.partition("[")
-    return key, int(element.rstrip("]")) if bracket else None
+    found = re.fullmatch(r"(\w+)\[(\d+)\]", name)
+    return (found[1], int(found[2])) if found else (name, None)
+
+
+def _overlap(one: str, other: str) -> bool:
+    (key, element), (other_key, other_element) = split(one), split(other)
+    return key == other_key and (element == other_element or None in (element, other_element))
 
 
 def verify(model: str, params: type[Record], constraints: tuple[AddingUp, ...]) -> None:
     """Raises `ValueError` where the constraints of a declaration cannot hold."""
-    derived: set[str] = set()
+    derived: list[str] = []
     for constraint in constraints:
         for name in constraint.names:
             key, element = split(name)
@@ -92,16 +98,19 @@ def verify(model: str, params: type[Record], constraints: tuple[AddingUp, ...]) 
                 f"Model {model}: the parameters {constraint.names} of a constraint have different "
                 f"shapes: {sorted(shapes)}."
             )
-        if constraint.derived in derived:
+        if any(_overlap(constraint.derived, other) for other in derived):
             raise ValueError(
                 f"Model {model}: {constraint.derived!r} is derived by two constraints."
             )
-        derived.add(constraint.derived)
+        derived.append(constraint.derived)
     for constraint in constraints:
-        if chained := derived.intersection(constraint.free):
+        chained = [one for one in derived if any(_overlap(one, free) for free in constraint.free)]
+        if chained:
             raise ValueError(
                 f"Model {model}: {sorted(chained)} is derived by one constraint and free in another."
             )
+        if any(params.fields[split(name)[0]].default is None for name in constraint.free):
+            continue  # resized: the values come with the run
         value = constraint.total - sum(_default(params, name) for name in constraint.free)
         low, high = params.fields[split(constraint.derived)[0]].bounds
         if not np.all((value >= low) & (value <= high)):

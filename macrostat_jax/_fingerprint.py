@@ -80,8 +80,9 @@ class _Digest:
         if isinstance(value, types.FunctionType):
             self._feed_function(value)
         else:
-            self._take(type(value).__qualname__)
-            for part in self._parts(value):
+            parts = list(self._parts(value))
+            self._take(f"{type(value).__qualname__} {len(parts)}")
+            for part in parts:
                 self.feed(part)
 
     def _take(self, text: str | bytes) -> None:
@@ -186,10 +187,9 @@ class _Digest:
             for name, member in sorted(vars(cls).items())
             if isinstance(member, defines) or not (name.startswith("__") and name.endswith("__"))
         ]
-        if issubclass(
-            cls, Record
-        ):  # whose fields are symbols and units: what they hold is an input
-            own = [(name, member) for name, member in own if name != "fields"]
+        if issubclass(cls, Record):
+            # Its fields are symbols and units: what they hold is an input.
+            own = [(name, member) for name, member in own if not hasattr(Record, name)]
         return [cls.__name__, *cls.__bases__, *own]
 
 

@@ -1,30 +1,25 @@
-"""A model: its declaration, and the checks it makes of itself."""
+"""A model: records and functions declared as one, its variants, and the inputs that it runs with."""
 
 from __future__ import annotations
 
-import copy
 import functools
 import inspect
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 import jax
-import jax.core
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import jaxprs_in_params
 
-from . import _constraints
+from . import _constraints, _series, _tracing, _values, _verification
 from ._constraints import AddingUp
-from ._record import Axis, Field, Record
+from ._record import Record, resized_class
+from ._verification import RECORDS
 
 P = TypeVar("P", bound=Record)
 X = TypeVar("X", bound=Record)
 S = TypeVar("S", bound=Record)
-
-SHOCKS = ("add", "multiply")
 
 
 class Model(Generic[P, X, S]):
@@ -80,6 +75,7 @@ class Model(Generic[P, X, S]):
     ) -> None:
         self.name = name
         self.Params, self.Scenario, self.State, self.Noise = Params, Scenario, State, Noise
+        _verification.verify_records(self)
         self.initial_state, self.step, self.steady_state = initial_state, step, steady_state
         self.log_density = log_density
         self.constraints = tuple(constraints)
@@ -87,12 +83,12 @@ class Model(Generic[P, X, S]):
         self.shock_series = tuple(shocks)
         self.trigger, self.periods = trigger, periods
         self.solved = tuple(solved)
-        self.random = _arguments(step) > 3
-        self.random_start = _arguments(initial_state) > 2
+        self.random = len(_verification.positional(step)) > 3
+        self.random_start = len(_verification.positional(initial_state)) > 2
         options: dict[str, Any] = {}
-        for function in (initial_state, steady_state, log_density, step):
-            options |= _options(function)
-        sizes = {axis.name for axis in self._axes()}
+        for function in _verification.FUNCTIONS:
+            options |= _verification.options(getattr(self, function))
+        sizes = _verification.axes(self)
         self.options: Mapping[str, Any] = MappingProxyType(
             {name: value for name, value in options.items() if name not in sizes}
         )
@@ -107,7 +103,25 @@ class Model(Generic[P, X, S]):
         self.real: tuple[str, ...] = ()
         """The variables that are real numbers, which have derivatives: not positions, counts and flags."""
         self._variants: dict[Any, Model[P, X, S]] = {}
-        _verify(self)
+        _verification.verify(self)
+        self._trace()
+
+    def _trace(self) -> None:
+        traced = _tracing.traced(self)
+        self.remembered, self.unchanged = traced.remembered, traced.unchanged
+        self.recomputed, self.real = traced.recomputed, traced.real
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Pickle finds no resized record by its name, and knows no read-only mappings. Variants are made
+        # anew as they are wanted.
+        records = {name: getattr(self, name) for name in RECORDS}
+        made_of = {name: one and one._made_of() for name, one in records.items()}
+        return {**self.__dict__, **made_of, "options": dict(self.options), "_variants": {}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        records = {name: state[name] and resized_class(*state[name]) for name in RECORDS}
+        options = MappingProxyType(state["options"])
+        self.__dict__.update({**state, **records, "options": options})
 
     def __repr__(self) -> str:
         counts = f"{len(self.Params.fields)} parameters, {len(self.State.fields)} variables"
@@ -133,17 +147,17 @@ class Model(Generic[P, X, S]):
             KeyError: an unknown name. TypeError: what is no number. ValueError: a wrong shape, a value
                 that is not finite or lies outside its bounds.
         """
-        given = {self.Params.key_of(name): value for name, value in values.items()}
+        given = self.Params._by_key(values)
         for key, value in list(given.items()):
             field = self.Params.fields[key]
             if field.packed is not None:
                 given[key] = value = field.packed.pack(value)
-            given[key] = value = _numbers(self, "parameter", field, value)
-            _check_value(self, field, value)
+            given[key] = value = _values.numbers(self.name, "parameter", field, value)
+            _values.check(self.name, field, value)
             if field.shape and np.shape(value) == ():
                 given[key] = jnp.full(field.shape, value)
         defaults = {
-            key: _default(field, self.name)
+            key: _values.default(self.name, field)
             for key, field in self.Params.fields.items()
             if key not in given
         }
@@ -158,13 +172,12 @@ class Model(Generic[P, X, S]):
         constraints = tuple(constraints)
         if constraints == self.constraints:
             return self
-        if constraints not in self._variants:
+
+        def change(variant: Model[P, X, S]) -> None:
             _constraints.verify(self.name, self.Params, constraints)
-            variant = copy.copy(self)
             variant.constraints = constraints
-            variant._variants = {}
-            self._variants[constraints] = variant
-        return self._variants[constraints]
+
+        return self._variant(constraints, change)
 
     def configure(self, **options: Any) -> Model[P, X, S]:
         """The same model with other options: `model.configure(smooth=100.0)`.
@@ -173,24 +186,32 @@ class Model(Generic[P, X, S]):
             options: names of `model.options` -> hashable values. A model is compiled anew for each.
 
         Raises:
-            KeyError: an option that the model does not have.
+            KeyError: an option that the model does not have. TypeError: a value that is not hashable,
+                such as an array: what one differentiates by is a parameter.
         """
-        for name in options:
+        for name, value in options.items():
             if name not in self.options:
                 known = ", ".join(f"{k}={v!r}" for k, v in self.options.items()) or "none"
-                raise KeyError(f"{self.name} has no option {name!r}. There are: {known}.")
-        chosen = {k: v for k, v in options.items() if v != self.options[k]}
+                hint = "" if name not in _verification.axes(self) else " Sizes are set with resize."
+                raise KeyError(f"{self.name} has no option {name!r}. There are: {known}.{hint}")
+            try:
+                hash(value)
+            except TypeError:
+                raise TypeError(
+                    f"{self.name}: the option {name!r} takes a hashable value (a number, a text, a "
+                    f"tuple), not {value!r}."
+                ) from None
+        chosen = {k: v for k, v in options.items() if not _verification.same(v, self.options[k])}
         if not chosen:
             return self
-        key = ("options", *sorted(chosen.items()))
-        if key not in self._variants:
-            variant = copy.copy(self)
+
+        def change(variant: Model[P, X, S]) -> None:
             variant.options = MappingProxyType({**self.options, **chosen})
             variant._choose(chosen)
-            variant._variants = {}
-            _verify_step(variant)
-            self._variants[key] = variant
-        return self._variants[key]
+            variant._trace()
+
+        kinds = tuple(type(chosen[name]) for name in sorted(chosen))  # as 1 == 1.0 == True
+        return self._variant(("options", *sorted(chosen.items()), kinds), change)
 
     def resize(self, **sizes: int | Sequence[str]) -> Model[P, X, S]:
         """The same model with other numbers of agents, or other sectors.
@@ -209,46 +230,51 @@ class Model(Generic[P, X, S]):
             KeyError: an axis that the model does not have. TypeError: a size for an axis with labels,
                 or labels for one without.
         """
-        known = {axis.name: axis.labels or axis.size for axis in self._axes()}
+        known = _verification.axes(self)
         new: dict[str, Any] = {}
         for name, size in sizes.items():
             if name not in known:
                 there = ", ".join(known) or "none"
                 raise KeyError(f"{self.name} has no axis {name!r}. There are: {there}.")
-            labelled = isinstance(known[name], tuple)
-            if isinstance(size, int | np.integer) is labelled or isinstance(size, str):
+            labelled = bool(known[name].labels)
+            is_size = isinstance(size, int | np.integer) and not isinstance(size, bool)
+            is_labels = isinstance(size, Iterable) and not isinstance(size, str)
+            if not (is_labels if labelled else is_size):
                 raise TypeError(
                     f"{self.name}: the axis {name!r} takes "
                     f"{'a sequence of labels' if labelled else 'a size'}, not {size!r}."
                 )
-            new[name] = tuple(size) if labelled else int(size)  # pyright: ignore[reportArgumentType]
-        new = {name: size for name, size in new.items() if size != known[name]}
+            new[name] = tuple(size) if is_labels else int(size)  # pyright: ignore[reportArgumentType]
+        new = {k: v for k, v in new.items() if v != (known[k].labels or known[k].size)}
         if not new:
             return self
-        key = ("sizes", *sorted(new.items()))
-        if key not in self._variants:
-            variant = copy.copy(self)
+
+        def change(variant: Model[P, X, S]) -> None:
             variant.Params, variant.Scenario, variant.State = (
                 record.resized(new) for record in (self.Params, self.Scenario, self.State)
             )
             if self.Noise is not None:
                 variant.Noise = self.Noise.resized(new)
             variant._choose(new)
-            variant._variants = {}
-            _verify(variant)
-            self._variants[key] = variant
-        return self._variants[key]
+            _verification.verify(variant)
+            variant._trace()
 
-    def _axes(self) -> list[Axis]:
-        records = (self.Params, self.Scenario, self.State, self.Noise)
-        fields = [f for record in records if record is not None for f in record.fields.values()]
-        return [axis for field in fields for axis in field.axes]
+        return self._variant(("sizes", *sorted(new.items())), change)
+
+    def _variant(self, key: Any, change: Callable[[Model[P, X, S]], None]) -> Model[P, X, S]:
+        """The one variant that `key` stands for, whichever thread was the first to make it."""
+        if key not in self._variants:
+            variant = object.__new__(type(self))
+            variant.__dict__.update(self.__dict__, _variants={})
+            change(variant)
+            self._variants.setdefault(key, variant)
+        return self._variants[key]
 
     def _choose(self, values: Mapping[str, Any]) -> None:
         """Gives the functions those of the keyword-only arguments that they take."""
-        for name in ("initial_state", "step", "steady_state", "log_density"):
+        for name in _verification.FUNCTIONS:
             function = getattr(self, name)
-            taken = {k: v for k, v in values.items() if k in _options(function)}
+            taken = {k: v for k, v in values.items() if k in _verification.options(function)}
             if taken:
                 setattr(self, name, functools.partial(function, **taken))
 
@@ -272,28 +298,7 @@ class Model(Generic[P, X, S]):
         Returns:
             The record of paths, each of shape (T, *shape).
         """
-        if not self.Scenario.fields and periods is not None:
-            raise ValueError(
-                f"{self.name} has no exogenous series, whose length could say how long to run: pass "
-                f"periods={periods} to simulate."
-            )
-        horizon, start = self._window(periods, start)
-        changes = {**self._named(name, shocks=False), **series}
-        paths: dict[str, Any] = {
-            key: np.broadcast_to(
-                np.nan if field.default is None else field.default, (horizon, *field.shape)
-            )
-            for key, field in self.Scenario.fields.items()
-        }
-        for label, value in changes.items():
-            key = self.Scenario.key_of(label)
-            begin = start if label in series else self.trigger
-            paths[key] = _spliced(self, self.Scenario.fields[key], paths[key], begin, value)
-        for key, field in self.Scenario.fields.items():
-            path = _concrete(paths[key])
-            if field.default is None and path is not None and np.isnan(path).any():
-                _default(field, self.name)
-        return self.Scenario(**paths)
+        return self.Scenario(**_series.exogenous(self, name, periods, start, series))
 
     def shocks(
         self,
@@ -310,15 +315,7 @@ class Model(Generic[P, X, S]):
         Returns:
             Shock name -> path of shape (T, *shape).
         """
-        horizon, start = self._window(periods, start)
-        paths: dict[str, Any] = {}
-        for label, value in {**self._named(name, shocks=True), **series}.items():
-            key, kind = self.split_shock(label)
-            field = self.Params.fields[key]
-            begin = start if label in series else self.trigger
-            neutral = np.full((horizon, *field.shape), 1.0 if kind == "multiply" else 0.0)
-            paths[f"{key}_{kind}"] = _spliced(self, field, neutral, begin, value)
-        return paths
+        return _series.shocks(self, name, periods, start, series)
 
     def noise(self, key: Any, *, periods: int | None = None, dtype: Any = None) -> Any:
         """The random inputs that `simulate` draws from `key`: what it runs with, to look at or change.
@@ -337,9 +334,15 @@ class Model(Generic[P, X, S]):
         """
         if self.Noise is None:
             raise TypeError(f"{self.name} declares no random inputs (Noise).")
-        horizon, _ = self._window(periods, None)
+        horizon, _ = _series.window(self, periods, None)
+        key = self.check_key(key)
+        if jnp.ndim(key):
+            raise TypeError(
+                f"{self.name}: noise draws from one key, not from {key.shape}; for many, "
+                "jax.vmap(model.noise)(keys)."
+            )
         dtype = jax.dtypes.canonicalize_dtype(float if dtype is None else dtype)
-        first, key = self.start_key(self.check_key(key))
+        first, key = self.start_key(key)
         drawn = jax.vmap(lambda t: self.draw(jax.random.fold_in(key, t), dtype))(
             jnp.arange(horizon)
         )
@@ -387,342 +390,9 @@ class Model(Generic[P, X, S]):
     def split_shock(self, label: str) -> tuple[str, str]:
         """`"tax_rate_add"` is `("tax_rate", "add")`; anything else is a `KeyError`."""
         name, _, kind = label.rpartition("_")
-        if kind not in SHOCKS:
+        if kind not in _series.SHOCKS:
             raise KeyError(
                 f"{label!r} is neither a series of {self.name} ({', '.join(self.Scenario.fields)}) nor "
                 f"a parameter shock (a parameter's name and _add or _multiply)."
             )
         return self.Params.key_of(name), kind
-
-    def _window(self, periods: int | None, start: int | None) -> tuple[int, int]:
-        horizon = self.periods if periods is None else periods
-        if horizon < 1:
-            raise ValueError(f"periods must be at least 1, not {horizon}.")
-        begin = 0 if start is None else start
-        if not 0 <= begin < horizon:
-            raise ValueError(f"start must lie in 0 to {horizon - 1}, not {begin}.")
-        return horizon, begin
-
-    def _named(self, name: str | None, *, shocks: bool) -> dict[str, Any]:
-        if name is None:
-            return {}
-        if name not in self.scenarios:
-            known = ", ".join(repr(key) for key in self.scenarios) or "none besides the default"
-            raise KeyError(f"{self.name} has no scenario {name!r}. There are: {known}.")
-        series = self.scenarios[name]
-        return {key: v for key, v in series.items() if (key not in self.Scenario.fields) == shocks}
-
-
-def _arguments(function: Callable[..., Any]) -> int:
-    """How many arguments a function takes by position."""
-    by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return sum(p.kind in by_position for p in inspect.signature(function).parameters.values())
-
-
-def _options(function: Callable[..., Any] | None) -> dict[str, Any]:
-    """The keyword-only arguments of a function, with their defaults."""
-    if function is None:
-        return {}
-    return {
-        name: p.default
-        for name, p in inspect.signature(function).parameters.items()
-        if p.kind is inspect.Parameter.KEYWORD_ONLY
-    }
-
-
-def _default(field: Field, model: str = "") -> Any:
-    """A Python number where the field is scalar: it takes on the dtype of what it meets."""
-    if field.default is None:
-        raise ValueError(
-            f"{model}: {field.key!r} of shape {field.shape} has no default in this size: give its "
-            "values for the whole run."
-        )
-    return np.broadcast_to(field.default, field.shape) if field.shape else field.default
-
-
-def _concrete(value: Any) -> np.ndarray | None:
-    return None if isinstance(value, jax.core.Tracer) else np.asarray(value)
-
-
-def _numbers(model: Model, kind: str, field: Field, value: Any) -> Any:
-    """`value`; a list or tuple as an array of floats."""
-    if isinstance(value, jax.core.Tracer):
-        return value
-    try:
-        array = np.asarray(value)
-    except ValueError:  # rows of several lengths
-        array = np.asarray(None)
-    if array.dtype != bool and not jnp.issubdtype(array.dtype, jnp.number):
-        raise TypeError(f"{model.name}: {kind} {field.key!r} takes numbers, not {value!r}.")
-    return array.astype(float) if isinstance(value, list | tuple) else value
-
-
-def _check_value(model: Model, field: Field, value: Any) -> None:
-    shape = np.shape(value)
-    if shape not in ((), field.shape) and shape[1:] != field.shape:
-        raise ValueError(
-            f"{model.name}: parameter {field.key!r} has shape {field.shape} (or a batch axis before "
-            f"it), not {shape}."
-        )
-    array = _concrete(value)
-    if array is None:
-        return
-    if not np.all(np.isfinite(array)):
-        raise ValueError(f"{model.name}: parameter {field.key!r} must be finite, not {value}.")
-    if not field.within(array):
-        raise ValueError(
-            f"{model.name}: parameter {field.key!r} must lie in its bounds {field.interval}, "
-            f"not {value}."
-        )
-
-
-def _spliced(model: Model, field: Field, path: Any, start: int, value: Any) -> Any:
-    """`path` with `value` from `start` on: a number to the end, an array for its own length."""
-    value = _numbers(model, "series", field, value)
-    horizon, shape = path.shape[0], np.shape(value)
-    array = _concrete(value)
-    if array is not None and not np.all(np.isfinite(array)):
-        raise ValueError(f"{model.name}: series {field.key!r} must be finite, not {value}.")
-    if shape in ((), field.shape):
-        length = horizon - start
-    elif shape[1:] == field.shape and shape[0] <= horizon - start:
-        length = shape[0]
-    else:
-        raise ValueError(
-            f"{model.name}: series {field.key!r} takes one value of shape {field.shape}, or up to "
-            f"{horizon - start} of them (from period {start} to {horizon}), not shape {shape}."
-        )
-    if array is None:
-        return jnp.asarray(path).at[start : start + length].set(value)
-    result = np.array(path, dtype=np.result_type(path, array))
-    result[start : start + length] = array
-    return result
-
-
-def _verify(model: Model) -> None:
-    """The checks of a declaration. Traces `initial_state` and `step` once, without compiling."""
-    roles = {"Params": ("param",), "Scenario": ("exogenous",), "State": ("index", "flow", "stock")}
-    if model.Noise is not None:
-        roles["Noise"] = ("noise",)
-        if not model.random:
-            raise TypeError(
-                f"Model {model.name}: it declares Noise, and its step takes no fourth argument for it."
-            )
-    for record, allowed in roles.items():
-        for key, field in getattr(model, record).fields.items():
-            if field.role not in allowed:
-                raise TypeError(
-                    f"Model {model.name}: {record}.{key} is declared as {field.role}; "
-                    f"allowed there: {', '.join(allowed)}."
-                )
-    for field in (*model.Params.fields.values(), *model.Scenario.fields.values()):
-        _verify_default(model.name, field)
-    pays: dict[str, str | float] = {}
-    for key, field in model.State.fields.items():
-        if field.role == "stock" and field.asset is None and field.liability is None:
-            raise ValueError(
-                f"Model {model.name}: the stock {key!r} belongs to nobody: say whose asset or "
-                f"liability it is, or declare it as index."
-            )
-        if field.price:
-            _verify_factor(model, key, field, "price", field.price)
-        if field.interest and isinstance(field.interest, str):
-            _verify_factor(model, key, field, "rate of interest", field.interest)
-        if field.instrument and pays.setdefault(field.instrument, field.interest) != field.interest:
-            raise ValueError(
-                f"Model {model.name}: the stock {key!r} says of the interest on {field.instrument!r} "
-                f"{field.interest!r}, another stock {pays[field.instrument]!r}."
-            )
-    for name, value in model.options.items():
-        if value is inspect.Parameter.empty:
-            raise TypeError(f"Model {model.name}: the option {name!r} needs a default.")
-    for key in model.solved:
-        model.State.key_of(key)
-    _constraints.verify(model.name, model.Params, model.constraints)
-    for label in model.shock_series:
-        model.split_shock(label)
-    if not 0 <= model.trigger < model.periods:
-        raise ValueError(
-            f"Model {model.name}: trigger {model.trigger} is not within {model.periods} periods."
-        )
-    for name in model.scenarios:
-        if all(field.default is not None for field in model.Scenario.fields.values()):
-            model.scenario(name)
-        model.shocks(name)
-    _verify_step(model)
-
-
-def _verify_factor(model: Model, key: str, field: Field, what: str, name: str) -> None:
-    factor = model.State.fields.get(name)
-    if factor is None:
-        raise ValueError(
-            f"Model {model.name}: the {what} {name!r} of the stock {key!r} is no variable."
-        )
-    if factor.shape not in ((), field.shape):
-        raise ValueError(
-            f"Model {model.name}: the {what} {name!r} of the stock {key!r} has the shape "
-            f"{factor.shape}; it must be a scalar or of the stock's shape {field.shape}."
-        )
-
-
-def _verify_default(model: str, field: Field) -> None:
-    if field.default is None:
-        return
-    low, high = field.bounds
-    try:
-        default = np.broadcast_to(np.asarray(field.default, float), field.shape)
-    except ValueError:
-        raise ValueError(
-            f"Model {model}: the default of {field.key!r} has shape {np.shape(field.default)}, "
-            f"declared is {field.shape}."
-        ) from None
-    if math.isnan(low) or math.isnan(high) or low > high:
-        raise ValueError(f"Model {model}: {field.key!r} has the bounds [{low}, {high}].")
-    if not (np.all(np.isfinite(default)) and field.within(default)):
-        raise ValueError(
-            f"Model {model}: the default {field.default} of {field.key!r} is not within its bounds "
-            f"{field.interval}."
-        )
-
-
-def abstract_inputs(model: Model) -> tuple[Any, ...]:
-    """The shapes and dtypes of what `step` takes: prior state, parameters, exogenous row, and the
-    noise or the key."""
-    return _abstract(model)[1]
-
-
-def _abstract(model: Model) -> tuple[Any, tuple[Any, ...]]:
-    """What `initial_state` gives, and what `step` takes."""
-    dtype = jax.dtypes.canonicalize_dtype(float)
-
-    def floats(record: type[Record]) -> Any:
-        return record(
-            **{k: jax.ShapeDtypeStruct(field.shape, dtype) for k, field in record.fields.items()}
-        )
-
-    random: Any = jax.eval_shape(lambda: jax.random.key(0))
-    if model.Noise is not None:
-        random = jax.eval_shape(lambda: model.draw(jax.random.key(0), dtype))
-        for name, field in model.Noise.fields.items():
-            if getattr(random, name).shape != field.shape:
-                raise ValueError(
-                    f"Model {model.name}: the distribution of {name!r} draws the shape "
-                    f"{getattr(random, name).shape}, declared is {field.shape}."
-                )
-    params, row = floats(model.Params), floats(model.Scenario)
-    more = (random,) if model.random_start else ()
-    first = _traced_state(model, "initial_state", model.initial_state, params, row, *more)
-    kept = {
-        name: jax.ShapeDtypeStruct(field.shape, getattr(first, name).dtype)
-        for name, field in model.State.fields.items()
-        if _is_whole(getattr(first, name))
-    }
-    prior = floats(model.State).replace(**kept)
-    return first, (prior, params, row, *((random,) if model.random else ()))
-
-
-def _is_whole(value: Any) -> bool:
-    """Positions, counts and flags keep their dtype over a run; Python's integers become floats."""
-    return not (jnp.issubdtype(value.dtype, jnp.floating) or value.weak_type)
-
-
-def _verify_step(model: Model) -> None:
-    first, inputs = _abstract(model)
-    after, jaxpr = _traced_step(model, *inputs)
-    read = {id(var) for equation in jaxpr.eqns for var in equation.invars}
-    read |= {id(var) for var in jaxpr.outvars}
-    priors = zip(model.State.fields, jaxpr.invars, strict=False)  # the prior state comes first
-    model.remembered = tuple(key for key, var in priors if id(var) in read)
-    through = zip(model.State.fields, jaxpr.invars, jaxpr.outvars, strict=False)
-    model.unchanged = tuple(key for key, var, out in through if out is var)
-    # The derivative of a largest or smallest element goes to those that equal it. Computed again by
-    # another instruction, none may to the last bit, and the derivative would be lost.
-    model.recomputed = not _uses(jaxpr, ("reduce_max", "reduce_min"))
-    model.real = tuple(key for key in model.State.fields if not _is_whole(getattr(first, key)))
-    states = {"initial_state": first, "step": after}
-    if model.log_density is not None:
-        _verify_density(model, model.log_density, inputs)
-    if model.steady_state is not None:
-        _, params, row, *_ = inputs
-        traced = _traced_state(model, "steady_state", model.steady_state, params, row)
-        states["steady_state"] = traced
-    for name, field in model.State.fields.items():
-        for function, state in states.items():
-            shape = np.shape(getattr(state, name))
-            if shape not in ((), field.shape):
-                raise ValueError(
-                    f"Model {model.name}: {function} gives {name!r} the shape {shape}, "
-                    f"declared is {field.shape}."
-                )
-        dtypes = [
-            value.dtype if _is_whole(value) else "float"
-            for value in (getattr(first, name), getattr(after, name))
-        ]
-        if dtypes[0] != dtypes[1]:
-            raise TypeError(
-                f"Model {model.name}: {name!r} changes its dtype over a step: initial_state gives "
-                f"{dtypes[0]}, step gives {dtypes[1]}."
-            )
-
-
-def _verify_density(model: Model, log_density: Any, inputs: tuple[Any, ...]) -> None:
-    if not model.random:
-        raise TypeError(f"Model {model.name}: it declares log_density, and its step is not random.")
-    prior, params, row, *_ = inputs
-    trace = functools.partial(jax.eval_shape, log_density)
-    value = _noted(model, "log_density", trace, prior, prior, params, row)
-    scalar = getattr(value, "shape", None) == ()
-    if not (scalar and jnp.issubdtype(value.dtype, jnp.floating)):
-        raise TypeError(
-            f"Model {model.name}: log_density must return one real number, not {value}."
-        )
-
-
-def _uses(jaxpr: Any, names: tuple[str, ...]) -> bool:
-    """Whether a program, or one it calls, has one of these operations on the way to its results, but for
-    ways that `stop_gradient` closes to derivatives. Programs with loops that end by a condition do not
-    count, those of solvers: no derivative runs backwards through them."""
-    if any(equation.primitive.name == "while" for equation in jaxpr.eqns):
-        return False
-    leads = {id(var) for var in jaxpr.outvars}
-    for equation in reversed(jaxpr.eqns):
-        name = equation.primitive.name
-        if name == "stop_gradient" or not any(id(var) in leads for var in equation.outvars):
-            continue
-        if name in names or any(_uses(one, names) for one in jaxprs_in_params(equation.params)):
-            return True
-        leads |= {id(var) for var in equation.invars}
-    return False
-
-
-def _traced_step(model: Model, *args: Any) -> tuple[Any, Any]:
-    """The shapes of what the step returns, and its equations."""
-    trace = jax.make_jaxpr(model.step, return_shape=True)
-    jaxpr, state = _noted(model, "step", trace, *args)
-    return _checked_state(model, "step", state), jaxpr.jaxpr
-
-
-def _traced_state(model: Model, name: str, function: Callable[..., Any], *args: Any) -> Any:
-    state = _noted(model, name, functools.partial(jax.eval_shape, function), *args)
-    return _checked_state(model, name, state)
-
-
-def _noted(model: Model, name: str, trace: Callable[..., Any], *args: Any) -> Any:
-    try:
-        return trace(*args)
-    except Exception as error:
-        error.add_note(
-            f"Model {model.name}: raised by {name}, which is traced when it is declared."
-        )
-        raise
-
-
-def _checked_state(model: Model, name: str, state: Any) -> Any:
-    # A resized model's records are subclasses, of the same fields, of those that its functions name.
-    known = isinstance(state, Record) and issubclass(model.State, type(state))
-    if not known or state.fields.keys() != model.State.fields.keys():
-        raise TypeError(
-            f"Model {model.name}: {name} must return {model.State.__qualname__}, "
-            f"not {type(state).__name__}."
-        )
-    return state

@@ -112,7 +112,7 @@ class Packed:
             return True
         try:
             return np.shape(value)[-1:] == (self.size,)
-        except ValueError:  # a pytree of lists
+        except (ValueError, TypeError):  # a pytree of lists, or of tracers
             return False
 
     def unpack(self, weights: Any) -> Any:

@@ -14,6 +14,7 @@ from jax.flatten_util import ravel_pytree
 
 from . import _compile
 from ._model import Model
+from ._record import stands_for
 from ._simulate import _canonical_state, float_dtype
 from ._steady import SEARCHED_PERIODS, Search, _followed, constant_inputs, steady_state
 
@@ -119,7 +120,7 @@ def rest(
     given = state is not None
     if not given:
         state = steady_state(model, params, row)
-    elif not isinstance(state, model.State):
+    elif not stands_for(state, model.State):
         raise TypeError(f"{model.name} expects {model.State.__qualname__}, not {type(state)}.")
     found = at_state(model, wrt, params, row, state)
     worst = int(np.argmax(found.change))

@@ -13,7 +13,7 @@ from jax.flatten_util import ravel_pytree
 
 from . import _compile
 from ._model import Model
-from ._record import Record
+from ._record import Record, stands_for
 from ._simulate import Inputs, Plan, _canonical_state, float_dtype, trajectory
 
 P = TypeVar("P", bound=Record)
@@ -86,7 +86,7 @@ def constant_inputs(model: Model, params: Any, scenario: Any) -> tuple[Any, Any]
     row = model.scenario(periods=1)[0] if scenario is None and model.Scenario.fields else scenario
     row = model.Scenario() if row is None else row
     for record, kind in ((params, model.Params), (row, model.Scenario)):
-        if not isinstance(record, kind):
+        if not stands_for(record, kind):
             raise TypeError(f"{model.name} expects {kind.__qualname__}, not {type(record)}.")
     for key, field in model.Params.fields.items():
         if np.shape(getattr(params, key)) not in ((), field.shape):
@@ -101,18 +101,18 @@ def constant_inputs(model: Model, params: Any, scenario: Any) -> tuple[Any, Any]
                 f"{np.shape(getattr(row, key))}: take one period of a path, for instance scenario[-1]."
             )
     dtype = float_dtype(params, row)
-    return _filled(params, dtype), _filled(row, dtype)
+    return _filled(model.Params, params, dtype), _filled(model.Scenario, row, dtype)
 
 
-def _filled(record: Any, dtype: Any) -> Any:
+def _filled(kind: type[Record], record: Any, dtype: Any) -> Any:
     def filled(value: Any, shape: tuple[int, ...]) -> Any:
         if isinstance(value, jax.Array):
             ready = value.shape == shape and value.dtype == dtype
             return value if ready else jnp.broadcast_to(jnp.asarray(value, dtype), shape)
         return np.broadcast_to(np.asarray(value, dtype), shape)  # no program to compile and start
 
-    fields = record.fields.items()
-    return type(record)(**{key: filled(getattr(record, key), f.shape) for key, f in fields})
+    fields = kind.fields.items()
+    return kind(**{key: filled(getattr(record, key), f.shape) for key, f in fields})
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -13,6 +13,7 @@ from jax.flatten_util import ravel_pytree
 
 from . import _compile
 from ._model import Model
+from ._record import stands_for
 from ._rest import Rest, at_state, independent_combinations
 from ._steady import Search, constant_inputs, found_state, steady_state
 
@@ -114,7 +115,7 @@ def steady_states(
         scatter[:, finite] -= scatter[:, finite] @ centre.conserved @ centre.conserved.T
         unravel = ravel_pytree(centre.state)[1]
         starts = jax.vmap(unravel)(jnp.asarray(centre.whole + scatter, centre.whole.dtype))
-    elif not isinstance(starts, model.State):
+    elif not stands_for(starts, model.State):
         raise TypeError(f"{model.name} expects {model.State.__qualname__}, not {type(starts)}.")
     states, change = _compile.call(_from_each, Search(model, 0), params, row, starts)
     failed = 0

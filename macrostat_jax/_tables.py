@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
+ENDINGS = (".csv", ".parquet", ".json")
+
+
 def to_pandas(path: Record) -> pd.DataFrame:
     """A path (leaves (T, *shape)) as a table: a row per period, a column per variable or slot.
 
@@ -43,20 +46,29 @@ def to_pandas(path: Record) -> pd.DataFrame:
 def to_xarray(path: Record) -> xr.Dataset:
     """A path, or a batch of them, as a dataset with the dimensions (time, [batch,] axes of the field).
 
-    Raises a ValueError for a single period.
+    A dimension that is another one of the same name (both sides of a matrix from sector to sector, bare
+    sizes that differ) is called after the variable and its place, `flows_2`. Raises a ValueError for a
+    single period.
     """
     import xarray as xr
 
-    variables, coords = {}, {}
+    variables, coords, sizes = {}, {}, {}
     for key, field in path.fields.items():
         if getattr(path, key) is None:
             continue
         values = _over_time(path, key)
-        batch = ["batch"] if values.ndim == len(field.shape) + 2 else []
+        lead = values.ndim - len(field.shape)
+        if lead > 2:
+            raise ValueError(f"{key} has the shape {values.shape}: a dataset has one batch axis.")
+        dims = ["time", *(["batch"] if lead == 2 else []), *(axis.name for axis in field.axes)]
+        for i, (dim, size) in enumerate(zip(dims, values.shape, strict=True)):
+            # From sector to sector; or declared by a bare size, which need not be the same one.
+            if dim in dims[:i] or sizes.setdefault(dim, size) != size:
+                dims[i] = f"{key}_{i}"
         attributes = {"symbol": field.symbol, "unit": field.unit, "equation": field.equation}
-        dims = ["time", *batch, *(axis.name for axis in field.axes)]
         variables[key] = xr.DataArray(values, dims=dims, attrs=attributes)
-        coords |= {axis.name: list(axis.labels) for axis in field.axes if axis.labels}
+        named = zip(dims[len(dims) - len(field.axes) :], field.axes, strict=True)
+        coords |= {dim: list(axis.labels) for dim, axis in named if axis.labels}
     return xr.Dataset(variables, coords=coords)
 
 
@@ -76,18 +88,25 @@ def save(table: pd.DataFrame, path: Path) -> None:
     Raises:
         ValueError: an unknown ending, or Parquet without pyarrow.
     """
+    check_ending(path)
     writers: dict[str, Callable[[Any], Any]] = {
         ".csv": table.to_csv,
         ".parquet": table.to_parquet,
         ".json": lambda target: Path(target).write_text(_as_json(table)),
     }
-    if path.suffix not in writers:
-        raise ValueError(f"Cannot write {path.name!r}: the endings are {', '.join(writers)}.")
     try:
         with replacing(path) as scratch:
             writers[path.suffix](scratch)
     except ImportError as error:
-        raise ValueError(f"Writing {path.suffix} needs pyarrow: pip install pyarrow.") from error
+        raise ValueError(
+            f"Writing {path.suffix} needs pyarrow: pip install 'macrostat-jax[parquet]'."
+        ) from error
+
+
+def check_ending(path: Path) -> None:
+    """Raises ValueError where `save` knows no such ending."""
+    if path.suffix not in ENDINGS:
+        raise ValueError(f"Cannot write {path.name!r}: the endings are {', '.join(ENDINGS)}.")
 
 
 def _as_json(table: pd.DataFrame) -> str:

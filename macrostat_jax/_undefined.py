@@ -9,7 +9,7 @@ import numpy as np
 
 from . import causality
 from ._model import Model
-from ._record import Record
+from ._record import Record, stands_for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,14 +45,27 @@ def undefined(model: Model, path: Record) -> list[Undefined]:
         One entry for each run with a NaN somewhere: the first period in which a variable is NaN or
         infinite, and the variables there whose own inputs of that period are finite: the equations at
         which it began. A variable that is infinite in every period, a limit that never binds, is none.
+
+    Raises:
+        TypeError: a path of another model. ValueError: a single period, or a path that holds a record of
+            some variables only.
     """
+    if not stands_for(path, model.State):
+        raise TypeError(f"{model.name} expects {model.State.__qualname__}, not {type(path)}.")
     bad, lasting, nan = {}, {}, []
     for key, field in model.State.fields.items():
         values = np.asarray(getattr(path, key))
+        if getattr(path, key) is None or values.ndim <= len(field.shape):
+            raise ValueError(
+                f"{model.name}: where a NaN began is seen from the whole path of every variable, as "
+                f"`simulate` returns it; this one has not that of {key!r}."
+            )
         axes = tuple(range(values.ndim - len(field.shape), values.ndim))
         nan.append(np.isnan(values).any(axis=axes))
         lasting[key] = np.isinf(values).any(axis=axes).all(axis=0)
         bad[key] = ~np.isfinite(values).all(axis=axes)
+    if not bad:
+        return []
     undefined_runs = np.logical_or.reduce(nan).any(axis=0)
     direct = causality.direct_dependencies(model)
     found = []

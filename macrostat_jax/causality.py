@@ -18,8 +18,9 @@ import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr
 from jax.extend.core import Literal as JaxprLiteral
 
-from ._model import Model, abstract_inputs
+from ._model import Model
 from ._record import Field
+from ._tracing import abstract_inputs
 
 Sources = frozenset[str]
 """Inputs of a step: `"prior.wealth"`, `"params.tax_rate"`, `"scenario.wage_rate"`, and `"key"`."""

@@ -35,7 +35,12 @@ Compiled programs are kept on disk between runs (MACROSTAT_CACHE=off to switch t
 def shell() -> int:
     """What the shell runs: `main` in a process of its own, which is set up for speed first."""
     _fast_loops()
-    return main()
+    status = main()
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:  # who read it has gone, of which Python would complain at its exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return status
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,7 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             return arguments.run(arguments)
     except BrokenPipeError:
         return 0
-    except (KeyError, ValueError, TypeError, OSError) as error:
+    except jax.errors.JaxRuntimeError:  # not the user's doing
+        raise
+    except (KeyError, ValueError, TypeError, OSError, OverflowError, RuntimeError) as error:
         message = error.args[0] if isinstance(error, KeyError) and error.args else error
         print(f"macrostat {arguments.command}: {message}", file=sys.stderr)
         return 2
@@ -188,7 +195,7 @@ def _chosen(arguments: Any) -> tuple[Any, dict[str, Any]]:
 
     model = models.get(arguments.model)
     values: dict[str, float] = {}
-    for text in arguments.set:
+    for count, text in enumerate(arguments.set, 1):
         name, equals, value = text.partition("=")
         try:
             values[name.strip()] = float(value)
@@ -196,6 +203,8 @@ def _chosen(arguments: Any) -> tuple[Any, dict[str, Any]]:
             equals = ""
         if not equals:
             raise ValueError(f"--set takes NAME=VALUE with a number, not {text!r}.")
+        if len(values) < count:
+            raise ValueError(f"--set gives {name.strip()} twice.")
     inputs = {
         "params": model.params(**values),
         "scenario": arguments.scenario,
@@ -238,9 +247,11 @@ def _list(arguments: Any) -> int:
 
 def _simulate(arguments: Any) -> int:
     from ._simulate import simulate
-    from ._tables import save, to_pandas
+    from ._tables import check_ending, save, to_pandas
     from ._undefined import undefined
 
+    if arguments.out:
+        check_ending(Path(arguments.out))
     model, inputs = _chosen(arguments)
     with _progress(f"simulating {model.name}"):
         path = simulate(model, **inputs)
@@ -271,9 +282,11 @@ def _print_path(model: Any, table: Any) -> None:
 
 
 def _jacobian(arguments: Any) -> int:
-    from ._tables import save
+    from ._tables import check_ending, save
     from .diff import jacobian
 
+    if arguments.out:
+        check_ending(Path(arguments.out))
     model, inputs = _chosen(arguments)
     with _progress(f"differentiating {model.name}"):
         found = jacobian(

@@ -4,7 +4,7 @@ A step that jumps or kinks has derivatives that are zero, wrong or missing where
 functions round the corner off. Each says how far it is from the exact function: the larger the
 `sharpness`, the nearer, and the larger the derivatives at the corner. All of them follow the dtype
 of their arguments, and are finite, with finite derivatives, wherever their arguments (in `where`
-and `mask`: times the sharpness) are.
+and `mask`: times the sharpness) are. A sharpness that is not positive and finite is a ValueError.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.core
 import jax.numpy as jnp
+import numpy as np
 
 
 def where(condition_value: Any, a: Any, b: Any, sharpness: float = 1.0) -> Any:
@@ -27,7 +29,7 @@ def where(condition_value: Any, a: Any, b: Any, sharpness: float = 1.0) -> Any:
         a, b: the branches, of the same shape, or scalars.
         sharpness: per unit of `condition_value`, positive.
     """
-    weight = jax.nn.sigmoid(sharpness * jnp.asarray(condition_value))
+    weight = jax.nn.sigmoid(_checked(sharpness) * jnp.asarray(condition_value))
     return weight * a + (1 - weight) * b
 
 
@@ -36,7 +38,7 @@ def mask(value: Any, sharpness: float = 1.0) -> Any:
 
     At most exp(-2 sharpness |value|) from the exact step.
     """
-    return 0.5 * (1 + jnp.tanh(sharpness * jnp.asarray(value)))
+    return 0.5 * (1 + jnp.tanh(_checked(sharpness) * jnp.asarray(value)))
 
 
 def minimum(a: Any, b: Any, sharpness: float = 1.0) -> Any:
@@ -50,7 +52,7 @@ def minimum(a: Any, b: Any, sharpness: float = 1.0) -> Any:
 
 def maximum(a: Any, b: Any, sharpness: float = 1.0) -> Any:
     """The larger of two, element by element: at most log(2) / sharpness above the exact maximum."""
-    a, b = jnp.asarray(a), jnp.asarray(b)
+    a, b, sharpness = jnp.asarray(a), jnp.asarray(b), _checked(sharpness)
     # Measured from the larger one, sharpness times a number near the end of the range is finite.
     top = jax.lax.stop_gradient(jnp.maximum(a, b))
     top = jnp.where(jnp.isfinite(top), top, 0)
@@ -64,11 +66,19 @@ def minimum_of(values: Any, sharpness: float = 1.0, axis: int = -1) -> Any:
 
 def maximum_of(values: Any, sharpness: float = 1.0, axis: int = -1) -> Any:
     """The largest of n values along an axis: at most log(n) / sharpness above the exact one."""
-    values = jnp.asarray(values)
+    values, sharpness = jnp.asarray(values), _checked(sharpness)
     top = jax.lax.stop_gradient(jnp.max(values, axis=axis, keepdims=True))
     top = jnp.where(jnp.isfinite(top), top, 0)
     above = jax.scipy.special.logsumexp(sharpness * (values - top), axis=axis) / sharpness
     return jnp.squeeze(top, axis) + above
+
+
+def _checked(sharpness: Any) -> Any:
+    if not isinstance(sharpness, jax.core.Tracer):
+        number = np.asarray(sharpness)
+        if not np.all((number > 0) & np.isfinite(number)):
+            raise ValueError(f"The sharpness must be positive and finite, not {sharpness}.")
+    return sharpness
 
 
 def safe_divide(a: Any, b: Any, otherwise: Any = 0.0) -> Any:
@@ -122,10 +132,24 @@ def largest(values: Any) -> Any:
     For steps of models, where `jnp.max` costs memory in reverse mode: its derivative looks for the
     elements that equal the result, and one that is computed again need not do so to the last bit, so
     that a run keeps the intermediate values of all periods instead.
+
+    Raises:
+        ValueError: not a vector.
     """
+    values = _vector(values)
     return values[jnp.argmax(values)]
 
 
 def smallest(values: Any) -> Any:
     """The smallest element of a vector; as `largest`."""
+    values = _vector(values)
     return values[jnp.argmin(values)]
+
+
+def _vector(values: Any) -> Any:
+    values = jnp.asarray(values)
+    if values.ndim != 1 or not values.size:
+        raise ValueError(
+            f"This takes a vector of at least one element, not the shape {values.shape}."
+        )
+    return values

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from .._model import Model, abstract_inputs
+from .._model import Model
 from .._simulate import Inputs
+from .._tracing import abstract_inputs
 from ._spaces import Space
 from ._sparsity import Sparsity
 from ._target import PATHS, Input, Target

@@ -18,8 +18,9 @@ import numpy as np
 import scipy.sparse
 from jax.extend.core import Literal
 
-from .._model import Model, abstract_inputs
+from .._model import Model
 from .._simulate import Plan
+from .._tracing import abstract_inputs
 from ..causality import _called, _open
 from ._period import Row, period
 from ._spaces import Block, Space

@@ -12,8 +12,9 @@ import jax
 import numpy as np
 from jax.extend.core import Literal
 
-from .._model import Model, abstract_inputs
+from .._model import Model
 from .._record import Record
+from .._tracing import abstract_inputs
 from ._numpy import ELEMENTWISE, NumPy
 from ._structure import UnsupportedOperation
 

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from .._model import Model
-from .._record import Record
+from .._record import Record, resized_class
 
 
 class _Ours:
@@ -24,10 +24,13 @@ class _Ours:
         if isinstance(thing, Model) and _is_registered(thing):
             return _registered, (thing.name,)
         if inspect.isclass(thing) and issubclass(thing, Record) and not _is_importable(thing):
+            base, steps = thing._made_of()
+            if steps:  # as its instances go
+                return resized_class, (base, steps)
             own = {
                 name: value
                 for name, value in vars(thing).items()
-                if not name.startswith("__") and name != "fields" and name not in thing.fields
+                if not (name.startswith("__") or hasattr(Record, name) or name in thing.fields)
             }
             return _declared, (thing.__name__, thing.__module__, dict(thing.fields), own)
         inherited: Any = getattr(super(), "reducer_override", None)

@@ -87,11 +87,24 @@ def test_a_field_without_a_value_needs_a_declaration():
             x: Scalar
 
 
+def test_a_field_needs_a_type():
+    message = r"Wrong.rate: it is no field without its type: write rate: Scalar = param\(...\)"
+    with pytest.raises(TypeError, match=message):
+
+        class Wrong(Record):
+            rate = param(1.0)  # pyright: ignore[reportGeneralTypeIssues]
+
+
 def test_a_field_may_not_hide_a_method():
     with pytest.raises(TypeError, match=r"Wrong.replace: the name is a method of Record"):
 
         class Wrong(Record):
             replace: Scalar = param(1.0)  # type: ignore[assignment]
+
+    with pytest.raises(TypeError, match=r"Other.fields: the name is an attribute of Record"):
+
+        class Other(Record):
+            fields: Scalar = param(1.0)  # type: ignore[assignment]
 
 
 def test_public_names_are_unique():
@@ -102,6 +115,20 @@ def test_public_names_are_unique():
             other: Scalar = param(1.0, name="TaxRate")
 
 
+def test_a_public_name_is_no_other_fields_name():
+    with pytest.raises(TypeError, match=r"Wrong.a: its public name 'b' is another field's name"):
+
+        class Wrong(Record):
+            a: Scalar = param(1.0, name="b")
+            b: Scalar = param(1.0)
+
+
+def test_bounds_are_two_numbers():
+    for wrong in ((0, None), (0,), 0.5, "ab"):
+        with pytest.raises(TypeError, match=r"bounds are two numbers, \(low, high\), .* not"):
+            param(1.0, bounds=wrong)  # type: ignore[arg-type]
+
+
 def test_axes():
     assert Axis("sector", ("a", "b")).slots == ("a", "b")
     assert Axis("agent", size=3).slots == ("0", "1", "2")
@@ -109,6 +136,13 @@ def test_axes():
         Axis("sector", ("a", "b"), size=3)
     with pytest.raises(ValueError, match=r"Axis 'agent': give its labels, or a size of at least 1"):
         Axis("agent")
+    with pytest.raises(ValueError, match=r"Axis 'sector': two slots have the label 'a'"):
+        Axis("sector", ("a", "b", "a"))
+    for labels in (4, "abc"):
+        with pytest.raises(TypeError, match=r"Axis 'firm': labels are a sequence .* size=3"):
+            Axis("firm", labels)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"Axis 'dim_0': the size is an integer, not 2.0"):
+        param(1.0, shape=2.0)
 
 
 def test_records_have_public_names_and_are_extended_in_place():
@@ -133,6 +167,14 @@ def test_unknown_names_are_errors_with_what_there_is():
         list(record)
     with pytest.raises(AttributeError):
         record.a = 2.0  # type: ignore[misc]
+    with pytest.raises(
+        TypeError, match=r"'tax_rate' is given twice: as 'tax_rate' and as 'TaxRate'"
+    ):
+        models.GL06SIM.params(tax_rate=0.1, TaxRate=0.2)
+    with pytest.raises(TypeError, match=r"'government_demand' is given twice"):
+        models.GL06SIM.scenario(government_demand=1.0, GovernmentDemand=2.0)
+    with pytest.raises(TypeError, match=r"GL06SIM: the shock 'tax_rate_add' is given twice"):
+        models.GL06SIM.shocks(tax_rate_add=0.1, TaxRate_add=0.2)
     with pytest.raises(TypeError, match=r"missing 1 required keyword-only argument: 'y'"):
         State(x=1.0)  # type: ignore[call-arg]
 
@@ -141,11 +183,40 @@ def test_records_are_pytrees_and_print():
     record = Params(a=0.5, b=0.25, c=jnp.ones(3), v=np.arange(9.0))  # type: ignore[arg-type]
     doubled = jax.tree.map(lambda x: 2 * x, record)
     assert isinstance(doubled, Params) and doubled.a == 1.0
+    assert repr(type("Empty", (Record,), {})()) == "Empty()"
     text = repr(record)
     assert text.splitlines()[1:3] == ["    a = 0.5", "    b = 0.25"] and "float64[9]" in text
 
 
 # Models
+
+
+def test_records_are_classes_of_fields():
+    for wrong in (dict, None, Params.filled(1.0)):
+        with pytest.raises(TypeError, match=r"Model TOY: Params is a class derived from Record"):
+            declare(Params=wrong)
+
+
+def test_an_axis_is_the_same_everywhere():
+    class Other(Record):
+        w: Vector = param(1.0, shape=Axis("sector", ("Mills", "Farms")))
+
+    message = (
+        r"the axis 'sector' is of size 2 \(Mills, Farms\) .* and of size 2 \(Farms, Mills\) in"
+    )
+    with pytest.raises(ValueError, match=message):
+        declare(Params=Other, step=lambda prior, params, scenario: prior)
+
+
+def test_a_fourth_argument_with_a_default_is_an_option_that_lacks_its_star():
+    def with_default(prior, params, scenario, sharpness=None):
+        return prior
+
+    message = (
+        r"'sharpness' of step stands where random .* star: def step\(..., \*, sharpness=None\)"
+    )
+    with pytest.raises(TypeError, match=message):
+        declare(step=with_default)
 
 
 @pytest.mark.parametrize(
@@ -176,13 +247,14 @@ def test_roles(record, field, message):
             param((1.0, 2.0, 3.0), shape=2),
             r"the default of 'q' has shape \(3,\), declared is \(2,\)",
         ),
+        (param("high"), r"Model TOY: the default of 'q' is a number or an array .* not 'high'"),
         (param(1.0, bounds=(2, 0)), r"Model TOY: 'q' has the bounds \[2.0, 0.0\]"),
         (param(1.0, bounds=(math.nan, 2)), r"Model TOY: 'q' has the bounds \[nan, 2.0\]"),
     ],
 )
 def test_defaults(field, message):
     wrong = type("Wrong", (Params,), {"__annotations__": {"q": Scalar}, "q": field})
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         declare(Params=wrong)
 
 
@@ -203,14 +275,21 @@ def test_a_flow_needs_both_sides():
     ("constraints", "message"),
     [
         ([("a", "q")], r"Model TOY: a constraint names 'q', which is not a parameter.*a, b, c, v"),
+        ([("v[0]", "v[x]")], r"Model TOY: a constraint names 'v\[x\]', which is not a parameter"),
+        ([("v[0]", "v[2]")], r"Model TOY: a constraint names 'v\[2\]', of shape \(2,\)"),
         ([("a", "v")], r"Model TOY: the parameters \('a', 'v'\) .* different shapes"),
+        ([("a", "v[1]"), ("w", "v")], r"Model TOY: 'v' is derived by two constraints"),
+        ([("a", "v[1]"), ("v", "w")], r"Model TOY: \['v\[1\]'\] is derived .* free in another"),
         ([("a", "b"), ("c", "b")], r"Model TOY: 'b' is derived by two constraints"),
         ([("a", "b"), ("b", "c")], r"Model TOY: \['b'\] is derived by one .* free in another"),
     ],
 )
 def test_constraints(constraints, message):
+    class More(Params):
+        w: Vector = param(0.5, shape=2)
+
     with pytest.raises(ValueError, match=message):
-        declare(constraints=tuple(AddingUp(names) for names in constraints))
+        declare(Params=More, constraints=tuple(AddingUp(names) for names in constraints))
 
 
 def test_constraints_that_cannot_hold():
@@ -236,6 +315,19 @@ def test_functions_return_the_state_in_its_shape(function):
     message = rf"Model TOY: {function} gives 'y' the shape \(3,\), declared is \(2,\)"
     with pytest.raises(ValueError, match=message):
         declare(**returning(State(x=jnp.zeros(()), y=jnp.zeros(3))))
+
+
+def test_every_variable_is_a_number():
+    for value, kind in ((None, "NoneType"), ({}, "dict")):
+        state = State(x=value, y=jnp.zeros(2))  # type: ignore[arg-type]
+
+        def returned(*, state=state):
+            return state
+
+        with pytest.raises(TypeError, match=rf"TOY: step must give 'x' a number .* not {kind}"):
+            declare(step=lambda prior, params, scenario: returned())
+        with pytest.raises(TypeError, match=rf"TOY: initial_state must give 'x' .* not {kind}"):
+            declare(initial_state=lambda params, scenario: returned())
 
 
 def test_what_a_step_raises_names_the_model():
@@ -299,6 +391,7 @@ def test_python_integers_are_numbers():
         ),
         ({"shocks": ("q_add",)}, KeyError, "'q' is not in .*Params"),
         ({"trigger": 100}, ValueError, "Model TOY: trigger 100 is not within 100 periods"),
+        ({"periods": 5.0}, TypeError, "Model TOY: periods is a number of periods, not 5.0"),
         (
             {"scenarios": {"s": {"h": 1.0}}},
             KeyError,
@@ -329,6 +422,8 @@ def test_scenarios_are_checked_when_they_are_declared(changes, error, message):
         ({"a": None}, TypeError, r"TOY: parameter 'a' takes numbers, not None"),
         ({"v": ["1", "2"]}, TypeError, r"TOY: parameter 'v' takes numbers"),
         ({"v": [[1.0], [2.0, 3.0]]}, TypeError, r"TOY: parameter 'v' takes numbers"),
+        ({"a": jax.random.key(0)}, TypeError, r"TOY: parameter 'a' takes numbers"),
+        ({"a": 0.5 + 1j}, TypeError, r"TOY: parameter 'a' takes real numbers, not \(0.5\+1j\)"),
     ],
 )
 def test_parameter_values(values, error, message):
@@ -352,6 +447,7 @@ def test_parameters_by_either_name_and_in_batches():
         ({"g": math.inf}, ValueError, r"TOY: series 'g' must be finite"),
         ({"g": "20"}, TypeError, r"TOY: series 'g' takes numbers, not '20'"),
         ({"periods": 0}, ValueError, r"periods must be at least 1, not 0"),
+        ({"periods": 5.0}, TypeError, r"TOY: periods must be an integer, not 5.0"),
         ({"periods": 5, "start": 5}, ValueError, r"start must lie in 0 to 4, not 5"),
         ({"h": 1.0}, KeyError, r"'h' is not in .*Scenario: g"),
         ({"name": "boom"}, KeyError, r"TOY has no scenario 'boom'. There are: none besides"),
@@ -368,6 +464,12 @@ def test_scenario_paths():
     np.testing.assert_array_equal(model.scenario("boom").g, [1, 1, 1, 2, 2])
     np.testing.assert_array_equal(model.scenario(g=3.0, start=2).g, [1, 1, 3, 3, 3])
     np.testing.assert_array_equal(model.scenario(g=[3.0, 4.0], start=1).g, [1, 3, 4, 1, 1])
+    public = declare(scenarios={"boom": {"G": 2.0}}, trigger=3, periods=5)  # the name in tables
+    np.testing.assert_array_equal(public.scenario("boom").g, [1, 1, 1, 2, 2])
+    for name in ("g", "G"):  # one's own path of a series takes the place of the scenario's
+        series: Any = {name: 3.0}
+        own = model.scenario("boom", start=4, **series)
+        np.testing.assert_array_equal(own.g, [1, 1, 1, 1, 3])
     np.testing.assert_array_equal(model.shocks("boom")["a_add"], [0, 0, 0, 0.1, 0.1])
     np.testing.assert_array_equal(
         model.shocks(a_multiply=2.0, start=4)["a_multiply"], [1, 1, 1, 1, 2]

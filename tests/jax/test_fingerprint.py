@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 
-from macrostat_jax import Record, Scalar, _fingerprint, param
+from macrostat_jax import Axis, Record, Scalar, _fingerprint, param
 
 
 def made(source: str, **globals: Any) -> Any:
@@ -39,11 +39,12 @@ class Weights:
         ("def g(w):\n    return lambda x: x * w['a']\nf = g({'a': 1.0})", "1.0", "2.0"),
         ("k = jax.random.key(1)\ndef f(x):\n    return jax.random.normal(k)", "key(1)", "key(2)"),
         ("def f(x):\n    return x[..., 1:3]", "1:3", "1:4"),
+        ("W = [[N], N]\ndef f(x):\n    return W", "[N], N", "[N, N]"),
     ],
 )
 def test_a_fingerprint_sees_what_collections_and_objects_hold(source, old, new):
     assert source != source.replace(old, new)
-    given = {"Weights": Weights, "np": np}
+    given = {"Weights": Weights, "np": np, "N": np.ones(1)}
     first = _fingerprint.of_code(made(source, **given))
     assert first == _fingerprint.of_code(made(source, **given))
     assert first != _fingerprint.of_code(made(source.replace(old, new), **given))
@@ -249,3 +250,17 @@ def f(prior, params):
 
     assert of(source) == of(source.replace("per year", "per month"))
     assert of(source) != of(source.replace("2 * self", "3 * self"))
+
+
+class Crowd(Record):
+    wealth: Any = param(1.0, shape=Axis("agent", size=2))
+
+
+def crowd(x):
+    return Crowd.filled(x)
+
+
+def test_a_record_that_was_resized_is_the_same_code():
+    before = _fingerprint.of_code(crowd)
+    Crowd.resized({"agent": 3})
+    assert _fingerprint.of_code(crowd) == before

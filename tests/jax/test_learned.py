@@ -176,6 +176,9 @@ def test_packing_and_unpacking_are_inverse():
     many = packed.unpack(jnp.ones((5, 7)))
     assert many["w"].shape == (5, 2, 3) and many["b"].shape == (5,)
     assert packed.pack(vector) is vector
+    pair = [jnp.asarray(1.0), jnp.asarray(2.0)]  # as many numbers as weights, traced
+    slopes = jax.grad(lambda tree: Packed(pair).pack(tree) @ jnp.asarray([3.0, 4.0]))(pair)
+    assert slopes == [3.0, 4.0]
     assert packed.unpack(vector.astype(jnp.float32))["w"].dtype == jnp.float32
 
 

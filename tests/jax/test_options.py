@@ -74,6 +74,37 @@ def test_unknown_options_are_named():
         models.GL06SIM.configure(smooth=1.0)
 
 
+def test_an_option_of_two_functions_has_one_value():
+    def other(params, scenario, *, sharpness=1.0):
+        return State.filled(sharpness)
+
+    message = r"TWO: the option 'sharpness' of initial_state is 1.0, another function's is None"
+    with pytest.raises(ValueError, match=message):
+        Model("TWO", Params, Scenario, State, other, step)
+
+
+def test_values_that_compare_equal_are_not_the_same_option():
+    def kind(prior, params, scenario, *, power=2):
+        return State(level=float(isinstance(power, int)))  # type: ignore[arg-type]
+
+    model = Model("KIND", Params, Scenario, State, initial_state, kind, periods=1)
+    found = [simulate(model.configure(power=power)).level[0] for power in (3, 3.0, 2.0)]
+    assert found == [1.0, 0.0, 0.0]
+
+
+def test_options_are_hashable():
+    weights = np.array([1.0, 2.0])
+
+    def weighted(prior, params, scenario, *, weights=weights):
+        return State(level=prior.level + weights.sum())
+
+    model = Model("WEIGHTED", Params, Scenario, State, initial_state, weighted, periods=1)
+    np.testing.assert_array_equal(simulate(model).level, [6.0])
+    for array in (weights, weights + 1, [1.0]):
+        with pytest.raises(TypeError, match=r"WEIGHTED: the option 'weights' takes a hashable"):
+            model.configure(weights=array)
+
+
 def test_an_option_without_a_default_is_refused():
     def bare(prior, params, scenario, *, sharpness):
         return prior

@@ -9,6 +9,7 @@ import pytest
 
 from macrostat_jax import (
     Axis,
+    Matrix,
     Model,
     Record,
     Scalar,
@@ -84,6 +85,35 @@ def test_what_is_not_recorded_takes_no_memory():
         memory = compiled.memory_analysis()
         taken = memory.temp_size_in_bytes + memory.output_size_in_bytes
         assert taken < keys.size * AGENT.size * 4 * 20, taken  # the path has 50 rows
+
+
+def test_datasets_have_dimensions_of_one_size_each():
+    side = Axis("side", ("A", "B"))
+
+    class Shapes(Record):
+        two: Vector = index("a", shape=2)
+        three: Vector = index("b", shape=3)
+        flows: Matrix = index("c", shape=(side, side))
+        share: Vector = index("d", shape=side)
+
+    model = Model(
+        "SHAPES",
+        Nothing,
+        Nothing,
+        Shapes,
+        lambda p, x: Shapes.filled(0.0),
+        lambda q, p, x: q,
+        periods=4,
+    )
+    path = simulate(model)
+    data = path.to_xarray()
+    dims = {name: variable.dims[1:] for name, variable in data.items()}
+    assert dims == {
+        "two": ("dim_0",), "three": ("three_1",), "flows": ("side", "flows_2"), "share": ("side",)
+    }  # fmt: skip
+    assert list(data["side"]) == list(data["flows_2"]) == ["A", "B"]
+    with pytest.raises(ValueError, match=r"two has the shape .*: a dataset has one batch axis"):
+        jax.tree.map(lambda leaf: leaf[:, None, None], path).to_xarray()
 
 
 def test_errors_and_tables():

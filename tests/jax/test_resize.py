@@ -1,11 +1,14 @@
 """The number of agents is a property of a variant of the model, not of its declaration."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from macrostat_jax import (
+    AddingUp,
     Axis,
     Matrix,
     Model,
@@ -16,6 +19,7 @@ from macrostat_jax import (
     index,
     param,
     simulate,
+    steady_state,
 )
 from macrostat_jax.diff import gradient, jacobian
 from macrostat_jax.models import GL06SIM
@@ -143,9 +147,52 @@ def test_defaults_that_no_longer_fit_are_asked_for():
     np.testing.assert_array_equal(model.params(requirement=0.1).markup, [0.5, 0.5, 0.5])
 
 
+def test_a_size_is_what_its_axis_says():
+    def begin(params, scenario, *, firm=5):
+        return State.filled(0.0)
+
+    message = r"FIRMS: the option 'firm' of initial_state is 5, the size of that axis is 4"
+    with pytest.raises(ValueError, match=message):
+        Model("FIRMS", Params, Scenario, State, begin, step)
+    with pytest.raises(KeyError, match=r"FIRMS has no option 'firm'. .* Sizes are set with resize"):
+        FIRMS.configure(firm=3)
+
+
+def test_constraints_wait_for_the_values_of_another_size():
+    class Shares(Record):
+        share: Vector = param((0.25, 0.25, 0.25, 0.25), shape=FIRM)
+
+    model = Model(
+        "SHARES",
+        Shares,
+        Scenario,
+        State,
+        initial_state,
+        lambda prior, params, scenario: State(output=params.share, total=params.share.sum()),
+        constraints=(AddingUp(("share[0]", "share[1]")),),
+        periods=1,
+    ).resize(firm=2)
+    np.testing.assert_array_equal(
+        simulate(model, model.params(share=[0.4, 0.1])).output, [[0.4, 0.6]]
+    )
+
+
+def test_records_of_the_declaration_serve_the_resized_model():
+    """Everywhere alike: in a simulation and in a steady state."""
+    model, params = FIRMS.resize(firm=2), Params(persistence=0.5, productivity=np.array([1.0, 3.0]))  # type: ignore[arg-type]
+    np.testing.assert_allclose(simulate(model, params).output[-1], [2, 6], rtol=1e-12)
+    np.testing.assert_allclose(steady_state(model, params).output, [2, 6], rtol=1e-12)
+    one: Any = params.replace(productivity=1.0)
+    np.testing.assert_allclose(steady_state(model, one).output, [2, 2], rtol=1e-12)
+
+
 def test_labels_are_not_a_size():
     with pytest.raises(TypeError, match="the axis 'sector' takes a sequence of labels, not 3"):
         SECTORS.resize(sector=3)
+    with pytest.raises(TypeError, match=r"axis 'sector' takes a sequence of labels, not 3\.0"):
+        SECTORS.resize(sector=3.0)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="the axis 'firm' takes a size, not True"):
+        FIRMS.resize(firm=True)
     with pytest.raises(TypeError, match="a sequence of labels, not 'ABC'"):
         SECTORS.resize(sector="ABC")
     assert SECTORS.resize(sector=["A", "B"]) is SECTORS

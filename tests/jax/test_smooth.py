@@ -105,6 +105,25 @@ def test_what_overflows_when_written_out_is_finite(float32):
     assert float(smooth.minimum(jnp.inf, 1.0, 10.0)) == 1.0
 
 
+def test_what_it_refuses():
+    for sharpness in (0.0, -1.0, math.nan, math.inf):
+        for function in (
+            lambda s: smooth.maximum(1.0, 2.0, s),
+            lambda s: smooth.minimum_of([1.0, 2.0], s),
+            lambda s: smooth.where(1.0, 2.0, 3.0, s),
+            lambda s: smooth.mask(1.0, s),
+        ):
+            with pytest.raises(ValueError, match="The sharpness must be positive and finite, not"):
+                function(sharpness)
+    slope = jax.grad(lambda s: smooth.maximum(1.0, 1.0, s))(2.0)  # 1 + log(2) / s
+    assert slope == pytest.approx(-math.log(2) / 4)
+    for extreme in (smooth.largest, smooth.smallest):
+        for values in (jnp.ones((2, 3)), 1.0, jnp.zeros(0)):
+            with pytest.raises(ValueError, match="This takes a vector of at least one element"):
+                extreme(values)
+    assert smooth.largest([1.0, 3.0, 2.0]) == 3.0
+
+
 def test_derivatives_are_the_analytic_ones():
     a, b, sharpness = 0.3, 0.5, 4.0
     weight = 1 / (1 + math.exp(sharpness * (a - b)))  # of a in the minimum

@@ -60,6 +60,17 @@ def test_the_first_equation_and_period_are_named():
     assert undefined(DIVIDED, simulate(DIVIDED)) == []
 
 
+def test_what_it_needs_is_said():
+    sim = models.GL06SIM
+    for path in (simulate(sim, periods=3)[-1], simulate(sim, record=["tax_supply"], periods=3)):
+        with pytest.raises(
+            ValueError, match=r"GL06SIM: where a NaN began is seen from the whole path"
+        ):
+            undefined(sim, path)
+    with pytest.raises(TypeError, match=r"GL06SIM expects State, not .*Params"):
+        undefined(sim, sim.params())
+
+
 def test_each_run_of_a_batch():
     prices = np.full((3, 6), 2.0)
     prices[1, 4:] = 0.0
