@@ -14,7 +14,7 @@ from ._identifiability import Identifiability, identifiability
 from ._objectives import Task, value_jacobian, value_rows
 from ._problem import Problem
 from ._programs import prior_density
-from ._room import gaps, sizes
+from ._room import AT_BOUND, gaps, sizes
 from ._solvers import Ended
 
 NEAR = 0.01
@@ -24,8 +24,6 @@ EXACT = 1e-8
 """Residuals below this share of the data's spread are rounding: the data are met exactly."""
 INSET = 1e-9
 """Priors are differentiated at least this share of a parameter's range away from its bounds."""
-AT_BOUND = 1e-6
-"""A value is at a bound when it is nearer than this share of the room between its bounds."""
 
 
 class Judged(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -247,15 +248,22 @@ class Problem:
         low, high = self.bounds
         width = np.where(np.isfinite(high - low), high - low, self.bijection.scale)
         inside = np.clip(np.asarray(values, float), low + 1e-12 * width, high - 1e-12 * width)
-        centre = np.array([self._values[one] for one in self._places])
         totals = [float(total) for total in self._totals(self.inputs)]
         for shrink in (0.0, 1e-12, 1e-9, 1e-6):
-            u = self.bijection.unconstrain(inside + shrink * (centre - inside), totals)
+            within = inside + shrink * (self.centre - inside) if shrink else inside
+            u = self.bijection.unconstrain(within, totals)
             if not np.isnan(u).any():
                 return u
         raise ValueError(f"The values {values} are not within the bounds.")
 
     # What it is -----------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def centre(self) -> np.ndarray:
+        """The values at u = 0, (k,), which are far from all bounds."""
+        with jax.enable_x64(True):
+            u = jax.numpy.zeros(len(self.names))
+            return np.asarray(self.bijection.constrain(u, self._totals(self.inputs)).values)
 
     @property
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 BETTER = 0.01
 """Less than this, by which twice the log density is above the fit's, is left over by its stopping rule."""
 ASIDE = 1e-3
-"""The searches begin this much aside of the fit, towards the problem's start: what is at a bound in the fit
+"""The searches begin this much aside of the fit, away from bounds: what is at a bound in the fit
 may not be so for another value, and at the bound itself a search has no slope to leave it by."""
 ROUNDS = 4
 """Searches for each value, where measurement errors are not known: the first begins with those of the fit."""
@@ -153,15 +153,14 @@ def _best(fit: Fit, at: int, values: np.ndarray) -> tuple[np.ndarray, np.ndarray
     """The log density at the best fit for each value, (n,), and the other parameters there, (n, k - 1)."""
     # What is first of its group has the same room whatever the others are: its u is known beforehand.
     problem = _with_first(fit.problem, at)
-    origin = np.array([problem._values[one] for one in problem._places])
-    points = np.tile(origin, (len(values), 1))
+    points = np.tile([problem._values[one] for one in problem._places], (len(values), 1))
     points[:, at] = values
     totals = [float(total) for total in problem._totals(problem.inputs)]
     pinned = problem.bijection.unconstrain(points, totals)[:, at]
     scales = np.array([fit.sigmas[one.label] or 1.0 for one in problem.series])
     method = "bfgs" if fit.priors and without_mode(problem) else "lm"
     task = Task(problem, fit.priors, method, STEPS[method], 1e-9)
-    start = problem.nearest(fit.estimates + ASIDE * (origin - fit.estimates))
+    start = problem.nearest(fit.estimates + ASIDE * (problem.centre - fit.estimates))
     start = np.delete(start, at)
     with usual_promotion():
         found, free = _compile.call(_all, (task, at), pinned, start, problem.inputs, scales)

@@ -30,7 +30,7 @@ from ._objectives import (
     with_gradient,
 )  # fmt: skip
 from ._problem import Problem
-from ._room import gaps, limits_on_sums
+from ._room import AT_BOUND, gaps, limits_on_sums
 from ._searches import SEARCHES, SQUARED, searched
 
 METHODS = {
@@ -117,13 +117,19 @@ def _within(task: Task, ended: Ended, inputs: Any, scales: Any) -> Ended:
     if task.priors and without_mode(problem):
         return ended
     values = np.asarray(problem.values(ended.u))
-    if not (gaps(problem, values) < NEAR_BOUND).any():
+    near = gaps(problem, values)
+    if not (near < NEAR_BOUND).any():
         return ended
-    if not np.isfinite(_compile.call(value_rows, task, values, inputs, scales)).all():
-        return ended
-    found = _bounded(task, ended.u, inputs, scales, {})
-    steps, evaluations = ended.steps + found.steps, ended.evaluations + found.evaluations
-    return dataclasses.replace(found, steps=steps, evaluations=evaluations)
+    # From a hair's breadth off a bound the bound itself is a step too short to be taken.
+    low, high = problem.bounds
+    below, above = near[: len(values)].T <= AT_BOUND
+    for start in (np.where(below, low, np.where(above, high, values)), values):
+        rows = _compile.call(value_rows, task, start, inputs, scales)
+        if np.isfinite(rows).all():
+            found = _from(task, start, inputs, scales, {})
+            steps, runs = ended.steps + found.steps, ended.evaluations + found.evaluations
+            return dataclasses.replace(found, steps=steps, evaluations=runs)
+    return ended
 
 
 def _optimistix(task: Task, u: Any, inputs: Any, scales: Any, options: dict[str, Any]) -> Ended:
@@ -152,16 +158,20 @@ def _solution(key: tuple[Task, tuple], u: Any, inputs: Any, scales: Any) -> tupl
 
 
 def _bounded(task: Task, u: Any, inputs: Any, scales: Any, options: dict[str, Any]) -> Ended:
+    return _from(task, np.asarray(task.problem.values(u)), inputs, scales, options)
+
+
+def _from(
+    task: Task, start: np.ndarray, inputs: Any, scales: Any, options: dict[str, Any]
+) -> Ended:
     from ._levenberg_marquardt import levenberg_marquardt
 
     problem = task.problem
-    # Between saturated coordinates rounding may lead out of the bounds.
-    start = np.clip(np.asarray(problem.values(u)), *problem.bounds)
     given: dict[str, Any] = {"ftol": task.tolerance, "xtol": task.tolerance, "gtol": 0.0, **options}
     found = levenberg_marquardt(
         lambda x: np.asarray(_compile.call(value_rows, task, x, inputs, scales)),
         lambda x: np.asarray(_compile.call(value_jacobian, task, x, inputs, scales)),
-        start,
+        np.clip(start, *problem.bounds),  # rounding may lead out of them
         bounds=problem.bounds,
         constraint=limits_on_sums(problem),
         max_nfev=task.steps,
