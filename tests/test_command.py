@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import jax
 import matplotlib.image
 import pandas as pd
 import pytest
@@ -118,10 +119,14 @@ def test_a_check_that_does_not_pass_has_status_1(capsys):
         (["simulate", "GL06PC", "--set", "tax=0.1"], "'tax' is not in"),
         (["simulate", "GL06PC", "--set", "tax_rate"], "--set takes NAME=VALUE"),
         (["simulate", "GL06PC", "--set", "tax_rate=1.5"], "bounds [0, 1]"),
+        (["simulate", "GL06PC", "--set", "tax_rate=0.1", "--set", "tax_rate=0.2"], "tax_rate twice"),
+        (["simulate", "GL06PC", "--set", "tax_rate=0.1", "--set", "TaxRate=0.2"], "given twice"),
+        (["simulate", "RandomWalk", "--seed", str(2**70)], "too large"),
         (["simulate", "GL06PC", "--set", "tax_rate=nan"], "must be finite"),
         (["simulate", "GL06PC", "--steps", "0"], "periods must be at least 1"),
         (["simulate", "GL06PC", "--seed", "1"], "GL06PC is not random: it takes no --seed"),
         (["simulate", "GL06PC", "--out", "p.doc"], "the endings are .csv, .parquet, .json"),
+        (["jacobian", "GL06PC", "--of", "wealth", "--out", "p.doc"], "the endings are .csv,"),
         (["jacobian", "GL06PC", "--of", "gdp"], "'gdp' is not in"),
         (["jacobian", "GL06PC", "--of", "wealth", "--mode", "up"], "auto, forward, reverse"),
         (["check", "GL06PC", "--epsilon", "0"], "greater than 0"),
@@ -143,6 +148,40 @@ def test_help_teaches(capsys):
     assert stop.value.code == 0
     out = capsys.readouterr().out
     assert "macrostat check GL06SIMEX" in out and "simulate" in out
+
+
+def test_equations_without_a_solution_are_bad_input(capsys, monkeypatch):
+    """As `simulate` says of them; what goes wrong within JAX keeps its traceback."""
+    errors = iter((RuntimeError("they have no solution"), jax.errors.JaxRuntimeError("INTERNAL")))
+
+    def raising(arguments):
+        raise next(errors)
+
+    monkeypatch.setattr(cli, "_chosen", raising)
+    status, out, err = run(capsys, "simulate", "IOPC")
+    assert status == 2 and err == "macrostat simulate: they have no solution\n" and out == ""
+    with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
+        cli.main(["simulate", "IOPC"])
+
+
+def test_whoever_stops_reading_is_told_nothing(monkeypatch, tmp_path):
+    """`macrostat list | head -1`: what is left unread at the exit is no error."""
+
+    class Gone:
+        def flush(self):
+            raise BrokenPipeError
+
+        def fileno(self):
+            return unread.fileno()
+
+    with open(tmp_path / "unread", "w") as unread:
+        monkeypatch.setattr(cli, "_fast_loops", lambda: None)
+        monkeypatch.setattr(cli, "main", lambda: 0)
+        monkeypatch.setattr(sys, "stdout", Gone())
+        assert cli.shell() == 0
+        monkeypatch.undo()
+        unread.write("more")
+    assert (tmp_path / "unread").read_text() == ""
 
 
 def test_a_call_from_python_leaves_the_environment_as_it_is(capsys):

@@ -377,9 +377,19 @@ def test_extremes_are_not_computed_again():
     def shifted(size):
         return jnp.sum(jnp.exp(size - jax.lax.stop_gradient(jnp.max(size))))
 
+    def counted(size):  # what a loop with an end of its own gives has no derivative backwards
+        count = jax.lax.while_loop(lambda n: n < jnp.max(size), lambda n: n + 1, 0.0)
+        return jax.lax.stop_gradient(count)
+
+    def capped(size):  # nor has a flag
+        return jnp.where(jnp.max(size) < 9.0, jnp.sum(size), 0.0)
+
     for function, recomputed in (
         (jnp.max, False),
         (lambda size: jnp.max(size) * shifted(size), False),
+        (lambda size: jnp.max(size) + counted(size), False),
+        (lambda size: jnp.sum(size) + counted(size), True),
+        (capped, True),
         (shifted, True),
         (smooth.largest, True),
         (jnp.sum, True),
