@@ -119,7 +119,10 @@ def test_a_check_that_does_not_pass_has_status_1(capsys):
         (["simulate", "GL06PC", "--set", "tax=0.1"], "'tax' is not in"),
         (["simulate", "GL06PC", "--set", "tax_rate"], "--set takes NAME=VALUE"),
         (["simulate", "GL06PC", "--set", "tax_rate=1.5"], "bounds [0, 1]"),
-        (["simulate", "GL06PC", "--set", "tax_rate=0.1", "--set", "tax_rate=0.2"], "tax_rate twice"),
+        (
+            ["simulate", "GL06PC", "--set", "tax_rate=0.1", "--set", "tax_rate=0.2"],
+            "tax_rate twice",
+        ),
         (["simulate", "GL06PC", "--set", "tax_rate=0.1", "--set", "TaxRate=0.2"], "given twice"),
         (["simulate", "RandomWalk", "--seed", str(2**70)], "too large"),
         (["simulate", "GL06PC", "--set", "tax_rate=nan"], "must be finite"),
