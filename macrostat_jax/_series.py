@@ -124,7 +124,10 @@ def _spliced(model: str, field: Field, path: Any, start: int, value: Any) -> Any
             f"{horizon - start} of them (from period {start} to {horizon}), not shape {shape}."
         )
     if array is None:
-        return jnp.asarray(path).at[start : start + length].set(value)
+        # A dtype that the user has chosen decides; NumPy's defaults and Python's numbers follow.
+        chosen = jnp.issubdtype(value.dtype, jnp.floating) and not value.weak_type
+        path = jnp.asarray(path, value.dtype if chosen else None)
+        return path.at[start : start + length].set(value.astype(path.dtype))
     result = np.array(path, dtype=np.result_type(path, array))
     result[start : start + length] = array
     return result

@@ -477,3 +477,7 @@ def test_scenario_paths():
     assert model.shocks() == {}
     traced = jax.jit(lambda g: model.scenario(g=g, start=3).g)(7.0)
     np.testing.assert_array_equal(traced, [1, 1, 1, 7, 7])
+    for given in (jnp.float32(7.0), jnp.asarray(7)):  # JAX has no common type of these and float64
+        traced = jax.jit(lambda g: model.scenario(g=g, start=3).g)(given)
+        np.testing.assert_array_equal(traced, [1, 1, 1, 7, 7])
+        assert traced.dtype == (np.float32 if given.dtype == np.float32 else float)
