@@ -17,6 +17,8 @@ DATE_COLUMNS = ("period", "date", "time", "datetime", "observation_date", "time_
 """Columns that say when, in any case of letters, besides those of `year` and `quarter` or `month`."""
 COUNTS = ("period", "time")
 """Of these, those in which whole numbers count periods from 0, even great ones."""
+MISSING = ("nan", "NaT", "None", "<NA>")
+"""As which pandas writes a label that is not there."""
 FIRST_YEAR, LAST_YEAR = 1000, 2999
 """Whole numbers from here on are rather years than a count, and greater ones dates: 19590331."""
 
@@ -226,6 +228,11 @@ def _periods(index: Any) -> Any:
             raise ValueError(
                 f"The rows of the data are labelled {_some(texts)}: which number is the month? Write "
                 "1990-03-31, or convert them, as in pandas.to_datetime(..., dayfirst=True)."
+            )
+        if short := [text for text in texts if text not in MISSING and not re.search(r"\d{4}", text)]:
+            raise ValueError(
+                f"The rows of the data are labelled {_some(short)}: write years with four digits, as in "
+                "1990Q1, 1990-03, 1990 or 1990-03-31, or count periods by whole numbers."
             )
         try:
             # 1990Q1, 1990-03 and 1990 are periods that know their frequency; 1990-03-31 is a day, and

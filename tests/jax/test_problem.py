@@ -405,6 +405,8 @@ def test_dates_as_files_have_them(tmp_path):
     ("text", "message"),
     [
         ("date,Y\n01/04/1990,1\n01/07/1990,2\n", "which number is the month"),
+        ("date,Y\nJan-25,1\nFeb-25,2\n", "labelled Jan-25, Feb-25: write years with four digits"),
+        ("date,Y\n90Q1,1\n90Q2,2\n", "labelled 90Q1, 90Q2: write years with four digits"),
         ("date;Y\n1990-01-01;1\n", "separated by ';', not by commas"),
         ("year,quarter,Y\n1990,5,1\n", "'quarter' of the data must hold whole numbers from 1 to 4"),
         ("year,quarter,Y\n1990,Q1,1\n", "'quarter' of the data must hold whole numbers"),
