@@ -69,7 +69,9 @@ class TorchModel(torch.nn.Module):
             self.engine.prepare(self.program)
         return start
 
-    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> TorchModel:
+    def _apply(
+        self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True
+    ) -> TorchModel:
         engine = self.engine
         at = fn(torch.empty(0, dtype=self.dtype, device=engine.device))
         _check(at.dtype)

@@ -21,7 +21,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import torch
-from torch.autograd import forward_ad
 
 from bridge import to_jax, to_torch, torch_function
 from macrostat_jax import AddingUp, Model, _compile
@@ -39,13 +38,13 @@ from macrostat_jax.diff._finite import pad_to
 
 from ._packing import Setup as Setup
 from ._packing import element_index as element_index
+from ._packing import is_transformed, series_roles
 from ._packing import pack_params as pack_params
 from ._packing import pack_series as pack_series
 from ._packing import pack_values as pack_values
 from ._packing import parts as parts
 from ._packing import scalar_names as scalar_names
 from ._packing import scalar_values as scalar_values
-from ._packing import series_roles
 from ._packing import setup_for as setup_for
 from ._packing import slots as slots
 from ._packing import tensor_name as tensor_name
@@ -323,26 +322,17 @@ def behavior_random(behavior: Any, definition: Model) -> tuple[torch.Tensor, ...
     return tuple(tensor.to(device) for tensor in found)
 
 
-def _is_transformed(tensor: torch.Tensor) -> bool:
-    """Is it torch.func's or forward mode's stand-in for a tensor, which only `torch` programs take?"""
-    try:
-        tensor.data_ptr()
-    except RuntimeError:
-        return True
-    return forward_ad.unpack_dual(tensor).tangent is not None
-
-
 def forward(behavior: Any) -> dict[str, torch.Tensor]:
     """Simulates a library behavior: name -> (timesteps + 1, n), differentiable in params and scenarios."""
     setup, vector, matrix = _behavior_inputs(behavior)
     random = behavior_random(behavior, setup.definition)
     # Without a graph to leave, the program that the Jacobians use serves: one compile less.
     given = (vector, matrix, *random)
-    plain = not torch.is_grad_enabled() and not any(map(_is_transformed, given))
+    plain = not torch.is_grad_enabled() and not any(map(is_transformed, given))
     compiled = program(setup).values if plain else program(setup).torch
     behavior.variables.forget()  # as in eager torch: the last run's memory is there for this one
     paths = compiled(*given)
-    if setup.definition.solved and not any(map(_is_transformed, paths)):
+    if setup.definition.solved and not any(map(is_transformed, paths)):
         _warn_unsolved(setup, [path.detach() for path in paths])
     return unpack(setup.definition, paths, output_dtype(behavior.hyper))
 

@@ -8,11 +8,13 @@ their own: nothing is gained by packing them, and what a loss does not touch nee
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
+from torch.autograd import forward_ad
 
 from macrostat_jax import Field, Model
 
@@ -193,12 +195,28 @@ def unpack(
         shapes = [fields[key].shape or (1,) for key in keys]
         sizes = list(map(math.prod, shapes))
         rows = path.numel() // sum(sizes)
-        # Unsafe would be to write into `path` as well: what is written into one of them is no concern of
-        # the graph of another, as with tensors of their own.
-        pieces = path.to(dtype).unsafe_split_with_sizes([rows * size for size in sizes])
+        pieces = _pieces(path.to(dtype), [rows * size for size in sizes])
         for key, shape, piece in zip(keys, shapes, pieces, strict=True):
             found[key] = piece.view(rows, *shape)
     return {field.name: found[key] for key, field in fields.items()}
+
+
+def _pieces(path: torch.Tensor, sizes: list[int]) -> Sequence[torch.Tensor]:
+    if is_transformed(path):
+        ends = itertools.accumulate(sizes)
+        return [path[end - size : end] for size, end in zip(sizes, ends, strict=True)]
+    # Unsafe would be to write into `path`. What is written into one of these is no concern of the graph of
+    # another, as with tensors of their own; and all their gradients are joined at once.
+    return path.unsafe_split_with_sizes(sizes)
+
+
+def is_transformed(tensor: torch.Tensor) -> bool:
+    """Is it torch.func's or forward mode's stand-in for a tensor?"""
+    try:
+        tensor.data_ptr()
+    except RuntimeError:
+        return True
+    return forward_ad.unpack_dual(tensor).tangent is not None
 
 
 def unpack_rows(

@@ -96,9 +96,12 @@ class Scenarios:
         return series[variable]
 
     def get_scenario_index(self, scenario: str) -> int:
-        """The number of the scenario of that name; `ValueError` if there is none."""
+        """The number of the scenario of that name; `ValueError` if there is none.
+
+        `Scenario.1: Drop in alpha1`, as the published package calls it, is scenario 1, `Drop in alpha1`.
+        """
         for number, info in self.info.items():
-            if info["Name"] == scenario:
+            if scenario in (info["Name"], f"Scenario.{number}: {info['Name']}"):
                 return number
         known = ", ".join(repr(info["Name"]) for info in self.info.values())
         raise ValueError(f"Scenario {scenario} not found. There are: {known}.")

@@ -154,7 +154,8 @@ def check_model_differentiability(
     if compare_forward_reverse:
         gradients["forward"] = forward = auto._compute(loss_fn, "fwd", None, dtype, torch.float64)
         forward_part = _part("Forward vs reverse", forward, reverse, None, rtol, atol, eps)
-        details["autograd_fwd"] = forward_part
+        gap = {"max_abs_diff_fwd_rev": forward_part["max_abs_diff"]}
+        details["autograd_fwd"] = forward_part | gap
     if numerical is not None:
         found = numerical._differences(loss_fn, numerical_mode, halved=True)
         gradients["numerical"] = differences = JacobianResult(found.values, **describe(model))
@@ -168,7 +169,8 @@ def check_model_differentiability(
             max(eps, found.eps),
             _floors(model, values[0], differences),
         )
-        details["numerical"] = numerical_part
+        gap = {"max_abs_diff_autodiff_num": numerical_part["max_abs_diff"]}
+        details["numerical"] = numerical_part | gap
     if given != dtype:
         # What `JacobianAutograd.compute` gives; exp(100) is finite in float64 alone.
         for mode, name in zip(modes, ("reverse", "forward"), strict=False):
@@ -179,6 +181,7 @@ def check_model_differentiability(
         for method, jacobian in gradients.items()
     }
     details["non_finite"] = {method: names for method, names in non_finite.items() if names}
+    details["autograd_rev"] = {"nan_or_inf": bool(non_finite["reverse"])}
     oks = [part["ok"] for part in (forward_part, numerical_part) if part is not None]
     report = DifferentiabilityReport(
         passed=same and not details["non_finite"] and all(oks),

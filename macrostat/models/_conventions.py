@@ -74,6 +74,9 @@ EXTENSIONS: dict[str, str] = {
 """Model -> the module beside this one in which it has what is its own of: classes `Parameters`,
 `Scenarios` and `Behavior`, and `noise(hyper)`, its random inputs drawn with torch."""
 
+NUMBERED = frozenset({"LINEAR2D", "Mark0COVID"})
+"""Models whose columns in tables have numbers, and no labels."""
+
 COLUMNS: dict[str, dict[str, str]] = {
     "GL06SIM": {
         "GovernmentSupply": "Household",

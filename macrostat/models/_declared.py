@@ -22,7 +22,7 @@ from macrostat_jax import Model as Definition
 from .._packing import scalar_names
 from ..core import LinearConstraint, Parameters, Scenarios, Variables, _accounts
 from ..core._dtype import as_dtype
-from ._conventions import AXES, COLUMNS, HYPERPARAMETERS
+from ._conventions import AXES, COLUMNS, HYPERPARAMETERS, NUMBERED
 
 logger = logging.getLogger(__name__)
 
@@ -363,6 +363,8 @@ def _columns(model: str, field: Field) -> list[Any]:
     """The entry "sectors": the sector of a scalar, the labels of a vector (of a matrix: of its columns,
     as "matrix" has those of its rows), else sizes.
     """
+    if model in NUMBERED:
+        return list(field.shape)
     if labels := _labels(field):
         return labels[-1]
     if field.axes:

@@ -164,7 +164,7 @@ class LibraryBehavior(Behavior):
 
 _PERIOD = ("initialize", "step", "apply_parameter_shocks")
 """What a behavior overrides if it changes what a period does."""
-_RECORD = "initialize_tensors new_state record_state update_history gather_timeseries".split()
+_RECORD = ["initialize_tensors", "new_state", "record_state", "update_history", "gather_timeseries"]
 """What a class of variables overrides if it changes what a run returns."""
 
 

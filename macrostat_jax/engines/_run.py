@@ -81,9 +81,7 @@ def traced(
     return program_of(*prepared(model, dtype=dtype, **inputs))
 
 
-def prepared(
-    model: Model, *, dtype: np.dtype | None = None, **inputs: Any
-) -> tuple[Inputs, Plan]:
+def prepared(model: Model, *, dtype: np.dtype | None = None, **inputs: Any) -> tuple[Inputs, Plan]:
     """What a run is traced from, as arrays of NumPy: what can be kept, and sent to another process."""
     with jax.enable_x64(True):
         given, plan = _prepared(model, dtype=dtype, **inputs)
@@ -152,9 +150,7 @@ def jacobian(
     return Jacobian(model, resolved, values, chosen.name, at)
 
 
-def _prepared(
-    model: Model, *, dtype: np.dtype | None = None, **inputs: Any
-) -> tuple[Inputs, Plan]:
+def _prepared(model: Model, *, dtype: np.dtype | None = None, **inputs: Any) -> tuple[Inputs, Plan]:
     key = inputs.get("key")
     given, plan = prepare(model, **inputs)
     if plan.batch is not None:

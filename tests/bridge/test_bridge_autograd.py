@@ -256,6 +256,8 @@ def test_what_nothing_depends_on_is_not_pulled_back():
     total, agents = function(x)
     total.backward(retain_graph=True)
     assert x.grad is not None and torch.equal(x.grad, torch.ones_like(x))
-    assert torch.equal(torch.func.jacrev(lambda x: function(x)[0])(x.detach()), torch.ones(3).double())
+    assert torch.equal(
+        torch.func.jacrev(lambda x: function(x)[0])(x.detach()), torch.ones(3).double()
+    )
     with pytest.raises(AssertionError, match="pulled back"):
         agents.sum().backward()

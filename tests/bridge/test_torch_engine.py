@@ -195,7 +195,7 @@ def test_a_module_in_a_batch_and_copied():
 
 @pytest.mark.parametrize("engine", [None, Torch()], ids=["straight", "interpreted"])
 def test_a_module_travels_by_its_definition(engine: Any, tmp_path: Path):
-    model = models.RandomWalk
+    model = models.KirmansAnts.resize(substep=4)
     whole = torch.nn.Sequential(TorchModel(model, engine=engine, periods=4, key=jax.random.key(3)))
     with torch.no_grad():
         next(whole.parameters()).fill_(0.3)

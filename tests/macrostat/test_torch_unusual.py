@@ -199,6 +199,20 @@ def test_writing_into_one_output_leaves_the_graph_of_the_others(dtype: torch.dty
         assert same(*found)
 
 
+def test_batches_and_forward_mode_keep_the_batch(monkeypatch: pytest.MonkeyPatch):
+    model = made()
+    behavior = model.get_model_training_instance()
+
+    def final(rate: torch.Tensor) -> torch.Tensor:
+        return torch.func.functional_call(behavior, {"params.TaxRate": rate}, ())["Wealth"][-1]
+
+    rates = torch.tensor([0.2, 0.3])
+    each = torch.stack([final(rate) for rate in rates])
+    torch.testing.assert_close(torch.func.vmap(final)(rates), each)
+    monkeypatch.delattr("macrostat.diff._compiled._one_by_one")
+    assert JacobianAutograd(model).compute(income, mode="fwd")["TaxRate"] != 0
+
+
 # Threads --------------------------------------------------------------------------------------
 
 
@@ -334,9 +348,43 @@ def test_variables_that_record_in_a_way_of_their_own_are_heeded():
     model = around(Ratios)
     torch.testing.assert_close(recorded(model.simulate()), ratio(made().simulate()))
     torch.testing.assert_close(
-        dict(JacobianAutograd(model).compute(recorded)), dict(JacobianAutograd(made()).compute(ratio))
+        dict(JacobianAutograd(model).compute(recorded)),
+        dict(JacobianAutograd(made()).compute(ratio)),
     )
     assert JacobianNumerical(model).compute(recorded)["TaxRate"] != 0
+
+
+# What scripts against the published package select by -----------------------------------------
+
+
+def test_published_names_of_scenarios_find_them():
+    model = get_model("GL06LP")()
+    assert same(model.simulate("Scenario.2: Drop in alpha1"), model.simulate("Drop in alpha1"))
+    with pytest.raises(ValueError, match=r"Scenario Scenario\.1: Drop in alpha1 not found"):
+        model.simulate("Scenario.1: Drop in alpha1")
+
+
+def test_columns_of_tables_that_have_numbers():
+    hyper = {"timesteps": 3, "N_firms": 4}
+    mark0 = get_model("Mark0COVID")(hyperparameters=hyper)
+    path = mark0.simulate()
+    table: Any = mark0.variables.to_pandas()
+    assert list(table["Unemployment"]) == [0] and list(table["FirmPrice"]) == [0, 1, 2, 3]
+    assert np.array_equal(table["Unemployment", 0], path["Unemployment"][:, 0].numpy())
+    linear = get_model("LINEAR2D")()
+    linear.simulate()
+    assert list(linear.variables.to_pandas()["State"]) == [0, 1]
+
+
+def test_details_of_a_check_have_the_published_entries():
+    details = check_model_differentiability(made(), income).details
+    assert details["autograd_rev"] == {"nan_or_inf": False}
+    for name, gap in (
+        ("autograd_fwd", "max_abs_diff_fwd_rev"),
+        ("numerical", "max_abs_diff_autodiff_num"),
+    ):
+        assert details[name]["ok"] and details[name][gap] == details[name]["max_abs_diff"]
+        assert details[name]["rel_err"] >= 0
 
 
 # What is no model, and settings that are none -------------------------------------------------
