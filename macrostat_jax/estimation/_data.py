@@ -229,7 +229,9 @@ def _periods(index: Any) -> Any:
                 f"The rows of the data are labelled {_some(texts)}: which number is the month? Write "
                 "1990-03-31, or convert them, as in pandas.to_datetime(..., dayfirst=True)."
             )
-        if short := [text for text in texts if text not in MISSING and not re.search(r"\d{4}", text)]:
+        if short := [
+            text for text in texts if text not in MISSING and not re.search(r"\d{4}", text)
+        ]:
             raise ValueError(
                 f"The rows of the data are labelled {_some(short)}: write years with four digits, as in "
                 "1990Q1, 1990-03, 1990 or 1990-03-31, or count periods by whole numbers."
@@ -264,7 +266,8 @@ def _numbers(name: str, column: Any) -> np.ndarray:
     try:
         values = np.asarray(column, float)
     except (ValueError, TypeError) as error:
-        wrong = column[pd.to_numeric(column, errors="coerce").isna() & column.notna()]
+        numbers: Any = pd.to_numeric(column, errors="coerce")
+        wrong = column[numbers.isna() & column.notna()]
         example = f": {wrong.iloc[0]!r} in the row {wrong.index[0]}" if len(wrong) else ""
         raise ValueError(
             f"The column {name!r} of the data does not hold numbers{example}. A missing value is an empty "

@@ -162,7 +162,7 @@ class _Information(NamedTuple):
 
 
 def _reached(problem: Problem, values: np.ndarray) -> _Reached:
-    near = gaps(problem, values) <= AT_BOUND
+    near: Any = gaps(problem, values) <= AT_BOUND
     count = len(values)
     held = near[:count].any(axis=1)
     names, limited, outward = [], [], []

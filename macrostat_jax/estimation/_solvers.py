@@ -118,7 +118,7 @@ def _within(task: Task, ended: Ended, inputs: Any, scales: Any) -> Ended:
         return ended
     values = np.asarray(problem.values(ended.u))
     near = gaps(problem, values)
-    if not (near < NEAR_BOUND).any():
+    if not np.any(near < NEAR_BOUND):
         return ended
     # From a hair's breadth off a bound the bound itself is a step too short to be taken.
     low, high = problem.bounds

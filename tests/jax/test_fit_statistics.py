@@ -118,7 +118,9 @@ def test_the_profile_with_an_unknown_error_is_student_s_interval():
     # The level that is drawn is that at which the interval ends.
     (axis,) = profile.plot().axes
     (level,) = [line for line in axis.lines if line.get_label() == "95% level"]
-    assert level.get_ydata()[0] == pytest.approx(9 * np.log1p((half / errors[1]) ** 2 / 7))
+    assert np.asarray(level.get_ydata())[0] == pytest.approx(
+        9 * np.log1p((half / errors[1]) ** 2 / 7)
+    )
 
 
 def test_the_profile_estimates_the_errors_of_each_series_anew():

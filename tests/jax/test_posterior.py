@@ -246,11 +246,10 @@ def test_what_the_data_do_not_tell_is_said_and_drawn_as_in_its_prior():
     np.testing.assert_allclose(prior.share(at, bounds), cut.cdf(at), rtol=1e-9)
     lines = [axis.lines for axis in found.plot().axes[::2]]
     drawn_priors = [line for row in lines for line in row if line.get_label() == "prior"]
-    for line, density in zip(
-        drawn_priors, (stats.uniform(0, 1), stats.uniform(0, 2), cut), strict=True
-    ):
-        x, y = line.get_data()
-        np.testing.assert_allclose(y, density.pdf(np.asarray(x)), rtol=1e-6)
+    densities: list[Any] = [stats.uniform(0, 1), stats.uniform(0, 2), cut]
+    for line, density in zip(drawn_priors, densities, strict=True):
+        x, y = (np.asarray(side) for side in line.get_data())
+        np.testing.assert_allclose(y, density.pdf(x), rtol=1e-6)
 
 
 def test_draws_of_sim_stay_within_bounds_and_hold_the_truth():
