@@ -11,7 +11,7 @@ from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 
 from macrostat_jax import Model, diff, engines, models, simulate
-from macrostat_jax.engines import _evaluate
+from macrostat_jax.engines import _choices, _evaluate, _formulas
 
 SIZES = {
     "KirmansAnts": {"substep": 20},
@@ -145,11 +145,12 @@ def test_programs(function):
 
 def _compare(function, x):
     program = jax.make_jaxpr(function)(x)
+    direction = np.cos(np.arange(x.size)).reshape(x.shape)
+    # Compiled whole: one by one, the operations and their derivatives would be a program each.
+    value, expected = jax.jit(lambda *at: jax.jvp(function, at[:1], at[1:]))(x, direction)
     numpy = engines.NumPy()
     (found,) = numpy.run(program, x)
-    np.testing.assert_allclose(found, function(jnp.asarray(x)), rtol=1e-13, atol=1e-15)
-    direction = np.cos(np.arange(x.size)).reshape(x.shape)
-    value, expected = jax.jvp(function, (x,), (direction,))
+    np.testing.assert_allclose(found, value, rtol=1e-13, atol=1e-15)
     (dual,) = engines.Dual().run(program, engines.Number(x, direction))
     dot = np.zeros(np.shape(value)) if dual.dot is None else dual.dot
     np.testing.assert_allclose(dual.value, value, rtol=1e-13, atol=1e-15)
@@ -178,59 +179,169 @@ def test_an_exact_steady_state():
     assert [sp.diff(rest[income], s).subs(at) for s in (theta, demand)] == [-500, 5]
 
 
-NO_FORMULA = {"PichlerEtAl2022DIO": "no operation 'argmin'"}
-"""Models with a step that no formula of a readable length says, and the operation that is refused."""
+DETERMINISTIC = [name for name in models.names() if not models.get(name).random]
 
 
-@pytest.mark.parametrize("name", [n for n in models.names() if not models.get(n).random])
-def test_every_formula_holds_along_a_run(name):
-    model = getattr(models, name)
-    if name in NO_FORMULA:
-        with pytest.raises(engines.UnsupportedOperation, match=NO_FORMULA[name]):
-            engines.symbolic(model)
-        return
-    formulas = engines.symbolic(model)
-    params, path = model.params(), simulate(model, periods=4)
+def point(formulas, periods=3):
+    """The last step of a run: what it starts from, and symbol -> number of all that it knows."""
+    model = formulas.model
+    params, path = model.params(), simulate(model, periods=periods + 1)
+    row = (
+        model.scenario(periods=periods + 1)[periods] if model.Scenario.fields else model.scenario()
+    )
     values: dict[Any, float] = {}
-    for prefix, record in (
-        ("now.", path[3]),
-        ("prior.", path[2]),
+    known = (
+        ("now.", path[periods]),
+        ("prior.", path[periods - 1]),
         ("", params),
-        *([("scenario.", model.scenario(periods=4)[3])] if model.Scenario.fields else []),
-    ):
+        ("scenario.", row),
+    )
+    for prefix, record in known:
         for key in record.fields:
             symbols = np.ravel(formulas.symbols[prefix + key])
             numbers = np.ravel(np.asarray(getattr(record, key), float))
             for symbol, number in zip(symbols, numbers, strict=True):
                 assert values.setdefault(symbol, number) == number, f"two meanings of {symbol}"
+    return path[periods - 1], params, row, values
+
+
+def holds(formulas):
+    *_, values = point(formulas)
     found = sp.lambdify(list(values), list(formulas.equations.values()))(*values.values())
     expected = [values[symbol] for symbol in formulas.equations]
     np.testing.assert_allclose(np.array(found, float), expected, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["GL06SIM", "GL06PC", "GL06LP", "NK3E", "LINEAR2D"])
-def test_symbolic_jacobians_are_those_of_jax(name):
-    model = getattr(models, name)
-    formulas = engines.symbolic(model, "reduced")
-    params, row = model.params(), model.scenario()[0]
-    prior = simulate(model, periods=3)[-1]
-    symbols, values = [], []
-    for prefix, record in (("prior.", prior), ("", params), ("scenario.", row)):
-        for key in record.fields:
-            symbols += list(np.ravel(formulas.symbols[prefix + key]))
-            values += list(np.ravel(np.asarray(getattr(record, key), float)))
-    at = dict(zip(symbols, values, strict=True))
-    wrt = [key for key in model.Params.fields if not model.Params.fields[key].shape][:4]
-    keys = list(model.State.fields)[-3:]
-    found = np.array(formulas.jacobian(keys, wrt).subs(at), float)
+@pytest.mark.parametrize("name", DETERMINISTIC)
+def test_every_formula_holds_along_a_run(name):
+    formulas = engines.symbolic(getattr(models, name))
+    holds(formulas)
+    assert formulas.latex().count("&=") == len(formulas.equations)
 
-    def one(values):
-        after = model.step(prior, model.params().replace(**values), row)
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"production_function": "leontief", "firm_priority": True},
+        {"production_function": "linear", "hiring_firing": False},
+    ],
+)
+def test_formulas_of_options(options):
+    holds(engines.symbolic(models.PichlerEtAl2022DIO.configure(**options)))
+
+
+def jacobians_agree(name, every):
+    """Of the step as a whole: the formulas' derivatives by each other, followed through the equations."""
+    formulas = engines.symbolic(getattr(models, name))
+    model = formulas.model
+    prior, params, row, values = point(formulas)
+    keys = list(model.State.fields)
+    wrt = list(model.Params.fields)[:: 1 if every else max(1, len(model.Params.fields) // 3)]
+    now = [f"now.{key}" for key in keys]
+    at = {symbol: sp.Float(number) for symbol, number in values.items()}
+    symbolic = [formulas.jacobian(keys, names) for names in (now, wrt)]
+    inside, direct = (np.array(one.xreplace(at).tolist(), float) for one in symbolic)
+    # A variable that holds what another one was a period ago has that one's symbol, which is given.
+    before = {s for key in keys for s in np.ravel(formulas.symbols[f"prior.{key}"])}
+    inside[:, [s in before for s in formulas._flat(now)]] = 0
+    found = np.linalg.solve(np.eye(len(inside)) - inside, direct)
+
+    def one(chosen):
+        after = model.step(prior, params.replace(**chosen), row)
         return jnp.concatenate([jnp.ravel(getattr(after, key)) for key in keys])
 
-    jacobian = jax.jacfwd(one)({key: getattr(params, key) for key in wrt})
-    expected = np.stack([jacobian[key] for key in wrt], axis=1)
-    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
+    slopes = jax.jit(jax.jacfwd(one))({key: getattr(params, key) for key in wrt})
+    right = np.concatenate([np.reshape(slopes[key], (len(found), -1)) for key in wrt], axis=1)
+    scale = np.abs(right).max(initial=1.0)
+    np.testing.assert_allclose(found, right, rtol=1e-9, atol=1e-12 * scale)
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in DETERMINISTIC if n not in ("ECO3IOPC", "GL06INSOUT", "IOPC")]
+)
+def test_symbolic_jacobians_are_those_of_jax(name):
+    jacobians_agree(name, every=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DETERMINISTIC)
+def test_symbolic_jacobians_by_every_parameter(name):
+    jacobians_agree(name, every=True)
+
+
+def test_formulas_of_many_industries_stay_small():
+    """As many parts as there are candidates: conditions on all pairs would be a hundred times as many."""
+    sizes = []
+    for many in ("ABCD", "ABCDEFGH"):
+        model = models.PichlerEtAl2022DIO.resize(industry=tuple(many))
+        first = np.ravel(engines.symbolic(model)["input_capacity"])[0]
+        sizes.append(sum(1 for _ in sp.preorder_traversal(first)))
+    assert sizes[1] < 2.1 * sizes[0]
+
+
+CHOICES = [
+    lambda x: jnp.argmin(x).astype(float),
+    lambda x: jnp.argmax(x[::-1]).astype(float) * x,
+    lambda x: x[jnp.argmin(x)] ** 2,
+    lambda x: lax.dynamic_slice(x * x, (jnp.argmax(x),), (2,)),
+    lambda x: jnp.outer(x, x)[jnp.argmin(x), jnp.argmax(x)],
+    lambda x: x.at[jnp.argmin(x)].add(x[0] ** 3),
+    lambda x: jnp.take(x, jnp.argmax(x) + 2, mode="fill", fill_value=7.0) * x[1],
+    lambda x: lax.select_n(jnp.argmin(x[:3]).astype(jnp.int32), x[0], x[1] ** 2, x[2]),
+    lambda x: jnp.sum(jnp.where(jnp.arange(4) == jnp.argmin(x), x * x, 0)) + x[0],
+    lambda x: jnp.take_along_axis(
+        jnp.outer(x, x), jnp.argmin(jnp.outer(x, -x), 1, keepdims=True), 1
+    ),
+    lambda x: jnp.where(x[jnp.argmax(x)] > 1.5, x, -x),
+    lambda x: jnp.where(jnp.isfinite(1 / (x - 1)), x * x, x),
+    lambda x: jnp.where(jnp.isfinite(jnp.where(x > 1, x, jnp.inf)), x * x, x),
+    lambda x: jnp.where((x > 1)[jnp.argmin(x)], x * x, 3 * x),
+    lambda x: lax.stop_gradient(x * x) * x,
+    lambda x: jnp.abs(x - 1.75) * jnp.sign(x - 2.75),
+    lambda x: jnp.arctan2(x, x[::-1]) + jnp.sinh(x) * jnp.cosh(x) + jnp.exp2(x) + jnp.arctan(x),
+    lambda x: jnp.asin(x / 5) + jnp.acos(x / 5) + jax.scipy.special.erfc(x),
+    lambda x: x.at[jnp.array([0, 2, 0])].add(x[:3]),
+]
+
+
+@pytest.mark.parametrize("function", CHOICES)
+@pytest.mark.parametrize("x", [[3.0, 1.5, 2.5, 1.25], [2.0, 1.0, 1.0, 2.0]])
+def test_formulas_that_choose(function, x):
+    program = jax.make_jaxpr(function)(np.ones(4))
+    symbols = np.array(sp.symbols("a b c d"), object)
+    (found,) = engines.SymPy().run(program, symbols)
+    slopes = [_formulas._slopes(formula, symbols) for formula in np.ravel(found)]
+    x = np.array(x)
+    right, slope = function(jnp.asarray(x)), jax.jacfwd(function)(x)
+    with np.errstate(divide="ignore"):  # NumPy computes what is not chosen, too
+        numbers = sp.lambdify(list(symbols), [list(np.ravel(found)), slopes])(*x)
+    at = dict(zip(symbols, map(sp.nsimplify, x), strict=True))
+    put = (
+        [formula.subs(at) for formula in np.ravel(found)],
+        [[s.subs(at) for s in r] for r in slopes],
+    )
+    for one, (value, derivative) in enumerate((numbers, put)):
+        value, derivative = np.array(value, float), np.array(derivative, float)
+        np.testing.assert_allclose(value, np.ravel(right), rtol=1e-14, err_msg=str(one))
+        np.testing.assert_allclose(derivative, np.reshape(slope, derivative.shape), rtol=1e-13)
+    assert all(sp.latex(formula) for formula in np.ravel(found))
+
+
+def test_extremes_that_may_be_undefined_are_refused():
+    with pytest.raises(engines.UnsupportedOperation, match="no Max of formulas that may be"):
+        engines.symbolic(models.PichlerEtAl2022DIO.configure(sharpness=50.0))
+
+
+def test_positions_read_as_they_do_in_books():
+    a, b = sp.symbols("a b")
+    least = _choices.Pick(_choices.ArgMin(a, b), a, b)
+    assert sp.latex(least**2) == r"\min^{2}\left(a, b\right)"
+    assert sp.latex(_choices.ArgMax(a, b)) == r"\operatorname{arg\,max}\left(a, b\right)"
+    picked = _choices.Pick(_choices.ArgMax(a, b), b, 1)
+    assert sp.latex(picked) == rf"\left(b, 1\right)_{{{sp.latex(_choices.ArgMax(a, b))}}}"
+    assert least.subs({a: 2, b: sp.nan}) is sp.nan  # as JAX: the first NaN is the least
+    grid = sp.lambdify([a, b], least)(np.array([1.0, 2.0]), 1.5)
+    np.testing.assert_array_equal(grid, [1.0, 1.5])
 
 
 def test_a_symbolic_hessian_is_that_of_jax():
@@ -267,7 +378,11 @@ def loop(x):
         (lambda x: lax.cond(x[0] > 1, jnp.sin, jnp.cos, x), "follows no branch that depends"),
         (lambda x: jnp.floor(x), "sympy engine has no operation 'floor'"),
         (lambda x: lax.rem(x, x[::-1]), "sympy engine has no operation 'rem'"),
-        (lambda x: x[jnp.argmin(x)], "sympy engine has no operation 'argmin'"),
+        (lambda x: jnp.argmin(x) // 2, "sympy engine has no operation 'div' of whole numbers"),
+        (
+            lambda x: x[(x[0] > 1).astype(int)],
+            "sympy engine follows no place that depends on symbols",
+        ),
         (lambda x: x.astype(int), "sympy engine cuts no formula to a whole number"),
     ],
 )
