@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 
@@ -27,45 +28,60 @@ def close(dtype):
     return 200 * float(np.finfo(dtype).eps)
 
 
+def compiled(function, *arguments):
+    """What it returns, in NumPy arrays: each operation of JAX on its own would be a program to compile."""
+    return jax.tree.map(np.asarray, jax.jit(function)(*arguments))
+
+
 @pytest.mark.parametrize("sharpness", SHARPNESS)
 def test_minimum_and_maximum_are_within_their_distance(sharpness, dtype):
-    a, b = jnp.asarray(list(itertools.product(VALUES, VALUES)), dtype).T
-    low, high = smooth.minimum(a, b, sharpness), smooth.maximum(a, b, sharpness)
+    a, b = np.array(list(itertools.product(VALUES, VALUES)), dtype).T
+    low, high = compiled(
+        lambda a, b: (smooth.minimum(a, b, sharpness), smooth.maximum(a, b, sharpness)), a, b
+    )
     assert low.dtype == high.dtype == dtype
     bound = math.log(2) / sharpness + close(dtype)
-    for below in (jnp.minimum(a, b) - low, high - jnp.maximum(a, b)):
+    for below in (np.minimum(a, b) - low, high - np.maximum(a, b)):
         assert np.all((below >= -close(dtype)) & (below <= bound))
     # A tie reaches the bound.
-    assert np.max(high - jnp.maximum(a, b)) == pytest.approx(math.log(2) / sharpness, rel=2e-2)
+    assert np.max(high - np.maximum(a, b)) == pytest.approx(math.log(2) / sharpness, rel=2e-2)
 
 
 @pytest.mark.parametrize("sharpness", SHARPNESS)
 def test_extremes_of_many_are_within_their_distance(sharpness, dtype):
-    values = jnp.asarray([VALUES, VALUES[::-1]], dtype)
+    values = np.array([VALUES, VALUES[::-1]], dtype)
     bound = math.log(len(VALUES)) / sharpness + close(dtype)
-    low, high = smooth.minimum_of(values, sharpness), smooth.maximum_of(values, sharpness)
+    low, high, across, ties = compiled(
+        lambda values, equal: (
+            smooth.minimum_of(values, sharpness),
+            smooth.maximum_of(values, sharpness),
+            smooth.maximum_of(values, sharpness, axis=0),
+            smooth.maximum_of(equal, sharpness),
+        ),
+        values,
+        np.ones(5, dtype),
+    )
     assert low.shape == high.shape == (2,) and low.dtype == high.dtype == dtype
     assert np.all((low <= -30 + close(dtype)) & (low >= -30 - bound))
     assert np.all((high >= 30 - close(dtype)) & (high <= 30 + bound))
-    assert smooth.maximum_of(values, sharpness, axis=0).shape == (len(VALUES),)
-    ties = smooth.maximum_of(jnp.ones(5, dtype), sharpness)
+    assert across.shape == (len(VALUES),)
     assert float(ties) == pytest.approx(1 + math.log(5) / sharpness, rel=1e-4)
 
 
 @pytest.mark.parametrize("sharpness", SHARPNESS)
 def test_switches_are_within_their_distance(sharpness, dtype):
     a, b = dtype.type(2), dtype.type(-3)
-    value = jnp.asarray([v for v in VALUES if v != 0], dtype)
-    found = smooth.where(value, a, b, sharpness)
-    bound = 5 * jnp.exp(-sharpness * jnp.abs(value)) + close(dtype)
-    assert found.dtype == dtype
-    assert np.all(jnp.abs(found - jnp.where(value > 0, a, b)) <= bound)
-    found = smooth.mask(value, sharpness)
-    bound = jnp.exp(-2 * sharpness * jnp.abs(value)) + close(dtype)
-    assert found.dtype == dtype
-    assert np.all(jnp.abs(found - jnp.where(value > 0, 1, 0).astype(dtype)) <= bound)
-    assert float(smooth.where(jnp.zeros((), dtype), a, b, sharpness)) == pytest.approx(-0.5)
-    assert float(smooth.mask(jnp.zeros((), dtype), sharpness)) == 0.5
+    value = np.array([0, *(v for v in VALUES if v != 0)], dtype)
+    found, mask = compiled(
+        lambda value: (smooth.where(value, a, b, sharpness), smooth.mask(value, sharpness)), value
+    )
+    assert found.dtype == mask.dtype == dtype
+    assert found[0] == pytest.approx(-0.5) and mask[0] == 0.5  # at the switch itself
+    value, found, mask = value[1:], found[1:], mask[1:]
+    bound = 5 * np.exp(-sharpness * np.abs(value)) + close(dtype)
+    assert np.all(np.abs(found - np.where(value > 0, a, b)) <= bound)
+    bound = np.exp(-2 * sharpness * np.abs(value)) + close(dtype)
+    assert np.all(np.abs(mask - np.where(value > 0, 1, 0).astype(dtype)) <= bound)
 
 
 PAIRS = {
@@ -91,12 +107,17 @@ def test_values_and_gradients_are_finite_at_the_extremes(name, sharpness, dtype)
     if name == "safe_divide":
         large = 1e3
     pairs = itertools.product((-large, -20.0, 0.0, 30.0, large), repeat=2)
-    a, b = jnp.asarray(list(pairs), dtype).T
-    for mode in (jax.jacrev, jax.jacfwd):
-        slopes = jax.jit(jax.vmap(mode(lambda a, b: function(a, b, sharpness), argnums=(0, 1))))
-        assert np.all(np.isfinite(slopes(a, b)))
-    values = jax.jit(jax.vmap(lambda a, b: function(a, b, sharpness)))(a, b)
-    assert np.all(np.isfinite(values))
+    a, b = np.array(list(pairs), dtype).T
+
+    def values_and_slopes(a, b):
+        both = [
+            mode(lambda a, b: function(a, b, sharpness), argnums=(0, 1))(a, b)
+            for mode in (jax.jacrev, jax.jacfwd)
+        ]
+        return function(a, b, sharpness), both
+
+    found = compiled(jax.vmap(values_and_slopes), a, b)
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(found))
 
 
 def test_what_overflows_when_written_out_is_finite(float32):
@@ -127,14 +148,16 @@ def test_what_it_refuses():
 def test_derivatives_are_the_analytic_ones():
     a, b, sharpness = 0.3, 0.5, 4.0
     weight = 1 / (1 + math.exp(sharpness * (a - b)))  # of a in the minimum
-    slopes = jax.grad(smooth.minimum, argnums=(0, 1))(a, b, sharpness)
+    slopes = compiled(jax.grad(smooth.minimum, argnums=(0, 1)), a, b, sharpness)
     np.testing.assert_allclose(slopes, [weight, 1 - weight], rtol=1e-12)
-    hessian = jax.hessian(smooth.minimum)(a, b, sharpness)
+    hessian = compiled(jax.hessian(smooth.minimum), a, b, sharpness)
     assert hessian == pytest.approx(-sharpness * weight * (1 - weight), rel=1e-12)
-    at_tie = jax.hessian(smooth.maximum)(1.0, 1.0, sharpness)
+    at_tie = compiled(jax.hessian(smooth.maximum), 1.0, 1.0, sharpness)
     assert at_tie == pytest.approx(sharpness / 4, rel=1e-12)
-    many = jax.grad(lambda v: smooth.maximum_of(v, sharpness))(jnp.array([a, b, a]))
-    np.testing.assert_allclose(many, jax.nn.softmax(sharpness * jnp.array([a, b, a])), rtol=1e-12)
+    values = np.array([a, b, a])
+    many = compiled(jax.grad(lambda v: smooth.maximum_of(v, sharpness)), values)
+    weights = np.exp(sharpness * values)
+    np.testing.assert_allclose(many, weights / weights.sum(), rtol=1e-12)
 
 
 def test_safe_divide(dtype):
@@ -162,17 +185,21 @@ def test_straight_through_is_exact_in_value_and_smooth_in_derivative(dtype):
 
 
 def test_gumbel_softmax_draws_with_the_right_probabilities(dtype):
-    logits = jnp.log(jnp.asarray([0.2, 0.3, 0.5], dtype))
+    logits = np.log(np.array([0.2, 0.3, 0.5], dtype))
     keys = jax.random.split(jax.random.key(0), 20_000)
     draw = jax.jit(jax.vmap(lambda key: smooth.gumbel_softmax(key, logits, 0.5, hard=True)))
-    hard = draw(keys)
+    hard = np.asarray(draw(keys))
     assert hard.dtype == dtype and set(np.unique(hard)) == {0.0, 1.0}
     # Five standard errors of a mean of 20,000 draws.
-    np.testing.assert_allclose(jnp.mean(hard, axis=0), [0.2, 0.3, 0.5], atol=5 * 0.5 / 141)
-    soft = smooth.gumbel_softmax(keys[0], logits, 0.5)
-    np.testing.assert_allclose(jnp.sum(soft), 1, rtol=1e-6)
+    np.testing.assert_allclose(hard.mean(axis=0), [0.2, 0.3, 0.5], atol=5 * 0.5 / 141)
+    soft = compiled(lambda key, logits: smooth.gumbel_softmax(key, logits, 0.5), keys[0], logits)
+    np.testing.assert_allclose(soft.sum(), 1, rtol=1e-6)
+
+    def drawn(logits, key, hard):
+        return smooth.gumbel_softmax(key, logits, 0.5, hard=hard)
+
     slopes = [
-        jax.jacrev(lambda x, hard=hard: smooth.gumbel_softmax(keys[0], x, 0.5, hard=hard))(logits)
+        compiled(jax.jacrev(functools.partial(drawn, hard=hard)), logits, keys[0])
         for hard in (False, True)
     ]
     np.testing.assert_array_equal(slopes[0], slopes[1])
