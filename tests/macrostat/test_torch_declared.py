@@ -152,9 +152,8 @@ def test_the_steady_state_of_a_declaration_without_a_closed_form(classes: Any):
 
 
 def test_sectors_out_of_order_are_refused():
-    class Unsorted(Params):
-        share: Vector = param([0.3, 0.2], shape=Axis("sector", ("S2", "S1")))
-
-    definition = Model("UNSORTED", Unsorted, Scenario, State, initial_state, step)
-    with pytest.raises(ValueError, match="UNSORTED: all axes named 'sector' must have the same"):
+    definition = DEFINITION.resize(sector=("S2", "S1"))
+    with pytest.raises(
+        ValueError, match=r"SECTORAL: all axes named 'sector' .* in sorted order, not"
+    ):
         derive(definition).Parameters()
