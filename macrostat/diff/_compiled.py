@@ -7,6 +7,7 @@ no-grad parts, closures), and the model's part is one compiled call whatever the
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -85,13 +86,14 @@ def reverse(point: Point, loss_fn: LossFn, dtype: torch.dtype, chunk: int | None
     flat, columns, constant = loss.reshape(-1), [], True
     step = max(size if chunk is None else chunk, 1)
     for start in range(0, size if loss.requires_grad else 0, step):
-        found = [_weights(flat, i, paths, size) for i in range(start, min(start + step, size))]
-        touched = tuple(k for k in range(len(paths)) if any(one[k] is not None for one in found))
+        part = flat[start : start + step]
+        found = _weights(part, paths)
+        touched = tuple(k for k, w in enumerate(found) if w is not None)
         if not touched:
-            columns.append(point.vector.new_zeros(len(found), parameters))
+            columns.append(point.vector.new_zeros(len(part), parameters))
             continue
         constant = False
-        weights = [_stacked([one[k] for one in found], paths[k]) for k in touched]
+        weights = [w for w in found if w is not None]
         columns.append(
             point.program.pullback(touched, point.vector, point.matrix, weights, *point.random)
         )
@@ -101,15 +103,25 @@ def reverse(point: Point, loss_fn: LossFn, dtype: torch.dtype, chunk: int | None
     return torch.cat(columns).reshape(shape) if columns else point.vector.new_zeros(shape)
 
 
-def _weights(
-    flat: torch.Tensor, i: int, paths: list[torch.Tensor], size: int
-) -> tuple[torch.Tensor | None, ...]:
-    """The derivatives of the loss's element i by the paths; None where it does not depend on one."""
-    return torch.autograd.grad(flat[i], paths, retain_graph=i < size - 1, allow_unused=True)
+def _weights(part: torch.Tensor, paths: list[torch.Tensor]) -> list[torch.Tensor | None]:
+    """The derivatives (R, size) of R elements of the loss by each path; None where none depends on it."""
+    if len(part) > 1:
+        # Not every loss can be batched; its own errors come again.
+        with contextlib.suppress(Exception):
+            basis = torch.eye(len(part), dtype=part.dtype, device=part.device)
+            return list(_pulled(part, paths, basis, is_grads_batched=True))
+    rows = [_pulled(element, paths) for element in part]
+    return [_stacked([row[k] for row in rows], path) for k, path in enumerate(paths)]
 
 
-def _stacked(weights: list[torch.Tensor | None], path: torch.Tensor) -> torch.Tensor:
-    return torch.stack([torch.zeros_like(path) if w is None else w for w in weights])
+def _pulled(part: torch.Tensor, paths: list[torch.Tensor], *given: Any, **options: Any) -> Any:
+    return torch.autograd.grad(part, paths, *given, retain_graph=True, allow_unused=True, **options)
+
+
+def _stacked(rows: list[torch.Tensor | None], path: torch.Tensor) -> torch.Tensor | None:
+    if all(row is None for row in rows):
+        return None
+    return torch.stack([torch.zeros_like(path) if row is None else row for row in rows])
 
 
 class _Alias(torch.autograd.Function):

@@ -836,3 +836,31 @@ def test_a_notebook_cell_can_pickle_and_copy_a_result():
         report = compare_jacobian_dicts(twin, found)
         assert report.overall_max_abs_diff == 0
         assert not report.only_in_a
+
+
+class _ByValue(torch.autograd.Function):
+    """The square, with a rule that looks at each number: no batch goes through it."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.square()
+
+    @staticmethod
+    def backward(ctx, slope):  # pyright: ignore[reportIncompatibleMethodOverride]
+        (x,) = ctx.saved_tensors
+        return torch.tensor([2 * a * b for a, b in zip(x.tolist(), slope.tolist(), strict=True)])
+
+
+def test_a_series_is_pulled_back_in_one_batch_where_that_can_be(monkeypatch):
+    auto = JacobianAutograd(get_model("GL06SIM")(hyperparameters={"timesteps": 6}))
+    calls, grad = [], torch.autograd.grad
+    monkeypatch.setattr(
+        torch.autograd, "grad", lambda *given, **options: calls.append(1) or grad(*given, **options)
+    )
+    batched = auto.compute(lambda output: output["NationalIncome"][:, 0].square())
+    assert len(calls) == 1
+    single = auto.compute(lambda output: _ByValue.apply(output["NationalIncome"][:, 0]))  # pyright: ignore
+    assert len(calls) == 1 + 1 + 7
+    for name, value in batched.items():
+        torch.testing.assert_close(single[name], value)
