@@ -12,11 +12,11 @@ unrelated means. The engine for torch is `bridge.Torch`, since nothing here impo
 from ._dual import Dual as Dual
 from ._dual import Number as Number
 from ._evaluate import Engine as Engine
+from ._formulas import Formulas as Formulas
+from ._formulas import symbolic as symbolic
 from ._numpy import NumPy as NumPy
 from ._run import jacobian as jacobian
 from ._run import simulate as simulate
 from ._run import traced as traced
 from ._structure import UnsupportedOperation as UnsupportedOperation
-from ._sympy import Formulas as Formulas
 from ._sympy import SymPy as SymPy
-from ._sympy import symbolic as symbolic

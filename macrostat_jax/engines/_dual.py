@@ -18,7 +18,7 @@ from ._numpy import NumPy
 
 UNARY: dict[str, Callable[[Any, Any], Any]] = {
     "neg": lambda x, y: -1.0,
-    "abs": lambda x, y: np.sign(x),
+    "abs": lambda x, y: np.where(x >= 0, 1.0, -1.0),  # at the kink, as in JAX
     "exp": lambda x, y: y,
     "exp2": lambda x, y: math.log(2.0) * y,
     "expm1": lambda x, y: y + 1,
@@ -26,7 +26,7 @@ UNARY: dict[str, Callable[[Any, Any], Any]] = {
     "log1p": lambda x, y: 1 / (1 + x),
     "sqrt": lambda x, y: 0.5 / y,
     "rsqrt": lambda x, y: -0.5 * y / x,
-    "cbrt": lambda x, y: y / (3 * x),
+    "cbrt": lambda x, y: 1 / (3 * y * y),
     "square": lambda x, y: 2 * x,
     "sin": lambda x, y: np.cos(x),
     "cos": lambda x, y: -np.sin(x),
@@ -51,7 +51,7 @@ BINARY: dict[str, Callable[[Any, Any, Any], tuple[Any, Any]]] = {
     "mul": lambda a, b, y: (b, a),
     "div": lambda a, b, y: (1 / b, -y / b),
     "rem": lambda a, b, y: (1.0, -np.trunc(a / b)),
-    "pow": lambda a, b, y: (b * np.power(a, b - 1), _log_or_zero(a, y)),
+    "pow": lambda a, b, y: (_power_slope(a, b), y * np.log(np.where(a == 0, 1.0, a))),
     "atan2": lambda a, b, y: (b / (a * a + b * b), -a / (a * a + b * b)),
     # At a tie the two share: the convention of JAX, and the mean of the one-sided derivatives.
     "max": lambda a, b, y: (_share(a, b), _share(b, a)),
@@ -68,9 +68,9 @@ def _share(a: Any, b: Any) -> Any:
     return np.where(a > b, 1.0, np.where(a == b, 0.5, 0.0))
 
 
-def _log_or_zero(a: Any, y: Any) -> Any:
-    """a^b log(a), which is 0 at a = 0."""
-    return np.where(a == 0, 0.0, y * np.log(np.where(a == 0, 1.0, a)))
+def _power_slope(a: Any, b: Any) -> Any:
+    """b a^(b - 1); 0 where b is 0, whatever a is."""
+    return np.where(b == 0, 0.0, b * np.power(a, np.where(b == 0, 1, b - 1)))
 
 
 class Number:
@@ -165,7 +165,7 @@ class Dual(Engine):
         """Of whichever of the three it is; at a tie, as in JAX, the derivative is 0."""
         change = None
         for one, there in (
-            (low, low.value > x.value),
+            (low, (low.value > x.value) & (low.value < high.value)),
             (x, (x.value > low.value) & (x.value < high.value)),
             (high, high.value < x.value),
         ):
@@ -175,7 +175,7 @@ class Dual(Engine):
 
     def integer_pow(self, x: Any, *, y: int, **_: Any) -> Any:
         value = self._numpy.integer_pow(x.value, y=y)
-        if x.dot is None:
+        if x.dot is None or y == 0:
             return Number(value)
         return Number(value, y * self._numpy.integer_pow(x.value, y=y - 1) * x.dot)
 

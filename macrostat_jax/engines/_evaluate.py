@@ -79,7 +79,9 @@ class Engine(Structure):
         values.update(zip(jaxpr.invars, arguments, strict=True))
 
         def read(atom: Any) -> Any:
-            return self.asarray(np.asarray(atom.val)) if isinstance(atom, Literal) else values[atom]
+            if isinstance(atom, Literal):  # whose number may be Python's, of no kind
+                return self.asarray(np.asarray(atom.val, getattr(atom.aval, "dtype", None)))
+            return values[atom]
 
         for equation in jaxpr.eqns:
             given = [read(atom) for atom in equation.invars]
@@ -118,6 +120,8 @@ class Engine(Structure):
             missing = [_Missing(f"The {self.name} engine has no operation {name!r} ({shapes}).")]
         if method is None or (missing and name != "custom_linear_solve"):
             return missing[:1] * len(equation.outvars)
+        if name == "gather":
+            params = {**params, "fill_value": _fill_value(params, equation.outvars[0].aval.dtype)}
         result = method(*map(self._settled, given), **params)
         return list(result) if equation.primitive.multiple_results else [result]
 
@@ -175,11 +179,13 @@ class Engine(Structure):
             rows.append(out[carries:])
         if params["reverse"]:
             rows.reverse()
-        stacked = [
-            self.join([self.reshape_to(x, (1, *self.shape(x))) for x in column], 0)
-            for column in zip(*rows, strict=True)
-        ]
-        return [*carry, *stacked]
+        return [*carry, *self._stacked(rows, equation.outvars[carries:])]
+
+    def _stacked(self, rows: list[Any], outvars: Sequence[Any]) -> list[Any]:
+        """What a loop leaves in each turn, as paths: (turns, ...) each."""
+        if not rows:
+            return [self.asarray(np.zeros(v.aval.shape, v.aval.dtype)) for v in outvars]
+        return [self.stack(*column) for column in zip(*rows, strict=True)]
 
     def while_(
         self,
@@ -192,9 +198,20 @@ class Engine(Structure):
     ) -> Any:
         first, second = cond_nconsts, cond_nconsts + body_nconsts
         asked, consts, carry = given[:first], given[first:second], list(given[second:])
-        while bool(self.numpy(self.run(cond_jaxpr, *asked, *carry)[0])):
-            carry = self.run(body_jaxpr, *consts, *carry)
-        return carry
+        while True:
+            (goes_on,) = self.run(cond_jaxpr, *asked, *carry)
+            if not bool(np.any(self.numpy(goes_on))):
+                return carry
+            turned = self.run(body_jaxpr, *consts, *carry)
+            # In a batch, some loops have ended while others go on.
+            several = len(self.shape(goes_on)) > 0
+            pairs = zip(carry, turned, strict=True)
+            carry = [self._chosen(goes_on, *pair) for pair in pairs] if several else turned
+
+    def _chosen(self, which: Any, no: Any, yes: Any) -> Any:
+        """Of two values, row by row of a batch, the one that `which` says."""
+        wide = (*self.shape(which), *[1] * (len(self.shape(yes)) - len(self.shape(which))))
+        return self._do("select_n", self._like(self.reshape_to(which, wide), yes), no, yes)
 
     def cond(self, which: Any, *given: Any, branches: Sequence[Any], **_: Any) -> Any:
         at = min(max(int(self.numpy(which)), 0), len(branches) - 1)
@@ -214,3 +231,16 @@ class Engine(Structure):
         columns = [self.run(jaxprs.matvec, *consts, self.asarray(e))[0] for e in unit]
         matrix = self.join([self.reshape_to(c, (size, 1)) for c in columns], 1)
         return [self.linear_solve(matrix, b[0])]
+
+
+def _fill_value(params: Any, dtype: Any) -> np.ndarray:
+    """What stands where a gather reaches outside: as JAX has it, the least number where there is no NaN."""
+    given = params.get("fill_value")
+    if given is None:
+        kinds = {
+            "f": lambda: np.nan,
+            "i": lambda: np.iinfo(dtype).min,
+            "u": lambda: np.iinfo(dtype).max,
+        }
+        given = kinds.get(dtype.kind, lambda: True)()
+    return np.asarray(given, dtype)

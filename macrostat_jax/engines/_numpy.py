@@ -17,9 +17,29 @@ def _sigmoid(x: Any) -> Any:
 
 
 def _divide(a: Any, b: Any) -> Any:
-    if np.issubdtype(np.asarray(a).dtype, np.integer):
-        return np.trunc(np.true_divide(a, b)).astype(np.asarray(a).dtype)
+    """Quotients; of whole numbers cut, and -1 where the divisor is 0, as XLA has them."""
+    if _is_whole(a):
+        cut = (a - np.fmod(a, b)) // b
+        return np.where(b == 0, np.asarray(-1).astype(cut.dtype), cut)
     return np.true_divide(a, b)
+
+
+def _remainder(a: Any, b: Any) -> Any:
+    """What the quotient leaves; of whole numbers everything, where the divisor is 0."""
+    return np.where(b == 0, a, np.fmod(a, b)) if _is_whole(a) else np.fmod(a, b)
+
+
+def _is_whole(x: Any) -> bool:
+    return np.asarray(x).dtype.kind in "iu"
+
+
+def _converted(x: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """As another kind of numbers: beyond whole ones are the last of them, and NaN is 0, as XLA has it."""
+    if x.dtype.kind != "f" or dtype.kind not in "iu":
+        return x.astype(dtype)
+    least, most = np.iinfo(dtype).min, np.iinfo(dtype).max
+    inside = np.where((x > least) & (x < most), x, 0).astype(dtype)
+    return np.where(x >= most, most, np.where(x <= least, least, inside)).astype(dtype)
 
 
 ELEMENTWISE: dict[str, Callable[..., Any]] = {
@@ -28,10 +48,10 @@ ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "sub": np.subtract,
     "mul": np.multiply,
     "div": _divide,
-    "rem": np.fmod,
+    "rem": _remainder,
     "neg": np.negative,
     "abs": np.abs,
-    "sign": np.sign,
+    "sign": lambda x: np.where(x == 0, x, np.sign(x)),
     "floor": np.floor,
     "ceil": np.ceil,
     "max": np.maximum,
@@ -74,14 +94,29 @@ ELEMENTWISE: dict[str, Callable[..., Any]] = {
 }
 """Primitives of one or two arrays, element by element."""
 
-REDUCTIONS: dict[str, Callable[..., Any]] = {
-    "reduce_sum": np.sum,
-    "reduce_prod": np.prod,
-    "reduce_max": np.max,
-    "reduce_min": np.min,
-    "reduce_and": np.all,
-    "reduce_or": np.any,
+REDUCTIONS: dict[str, np.ufunc] = {
+    "reduce_sum": np.add,
+    "reduce_prod": np.multiply,
+    "reduce_max": np.maximum,
+    "reduce_min": np.minimum,
+    "reduce_and": np.bitwise_and,
+    "reduce_or": np.bitwise_or,
+    "reduce_xor": np.bitwise_xor,
 }
+
+
+def _reduced(function: np.ufunc, x: Any, axes: Sequence[int]) -> Any:
+    """Along all axes at once; numbers stay of their kind, and of none the extremes are the last ones."""
+    extreme = {np.maximum: min, np.minimum: max}.get(function)
+    more = {}
+    if extreme is not None and x.dtype.kind != "b" and not x.size:
+        ends = (
+            (-np.inf, np.inf)
+            if x.dtype.kind == "f"
+            else (np.iinfo(x.dtype).min, np.iinfo(x.dtype).max)
+        )
+        more = {"initial": extreme(ends)}
+    return function.reduce(x, axis=tuple(axes), dtype=x.dtype, **more)
 
 
 class NumPy(Engine):
@@ -94,7 +129,7 @@ class NumPy(Engine):
             # What follows the arrays are hints to the compiler: accuracy, sharding.
             return lambda *values, **_: function(*values)
         if (function := REDUCTIONS.get(name)) is not None:
-            return lambda x, *, axes, **_: function(x, axis=tuple(axes))
+            return lambda x, *, axes, **_: _reduced(function, x, axes)
         return super()._method(name)
 
     def run(self, program: Any, *arguments: Any) -> list[Any]:
@@ -111,7 +146,7 @@ class NumPy(Engine):
         return np.shape(value)
 
     def astype(self, value: Any, dtype: np.dtype) -> Any:
-        return np.asarray(value).astype(dtype)
+        return _converted(np.asarray(value), dtype)
 
     def reshape_to(self, value: Any, shape: Sequence[int]) -> Any:
         return np.reshape(value, shape)
@@ -124,6 +159,9 @@ class NumPy(Engine):
 
     def join(self, values: Sequence[Any], axis: int) -> Any:
         return np.concatenate(values, axis)
+
+    def stack(self, *values: Any, axis: int = 0, **_: Any) -> Any:
+        return np.stack(values, axis)
 
     def take(self, value: Any, positions: Any) -> Any:
         return value[positions]
@@ -140,9 +178,10 @@ class NumPy(Engine):
         return np.linalg.solve(a, b)
 
     def select_n(self, which: Any, *cases: Any, **_: Any) -> Any:
-        if len(cases) == 2:
-            return np.where(which, cases[1], cases[0])
-        return np.choose(which, cases)
+        result = cases[0]
+        for number, case in enumerate(cases[1:], 1):
+            result = np.where(which == number, case, result)
+        return result
 
     def round(self, x: Any, *, rounding_method: Any, **_: Any) -> Any:
         if rounding_method == RoundingMethod.TO_NEAREST_EVEN:
@@ -162,4 +201,6 @@ class NumPy(Engine):
         return np.argmax(x, axis=axes[0]).astype(index_dtype)
 
     def cumsum(self, x: Any, *, axis: int, reverse: bool = False, **_: Any) -> Any:
-        return np.flip(np.cumsum(np.flip(x, axis), axis), axis) if reverse else np.cumsum(x, axis)
+        if reverse:
+            return np.flip(np.cumsum(np.flip(x, axis), axis, x.dtype), axis)
+        return np.cumsum(x, axis, x.dtype)

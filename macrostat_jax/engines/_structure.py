@@ -206,7 +206,7 @@ class Structure:
         found = self.take(self.reshape_to(x, (-1,)), self.permute(positions, order))
         if mode is not GatherScatterMode.FILL_OR_DROP:
             return found
-        fill = self.asarray(np.asarray(np.nan if fill_value is None else fill_value))
+        fill = self.asarray(fill_value)
         return self._do("select_n", self.permute(moved, order), found, self._like(fill, found))
 
     def scatter_add(

@@ -334,7 +334,7 @@ def test_extremes_that_may_be_undefined_are_refused():
 
 def test_positions_read_as_they_do_in_books():
     a, b = sp.symbols("a b")
-    least = _choices.Pick(_choices.ArgMin(a, b), a, b)
+    least: Any = _choices.Pick(_choices.ArgMin(a, b), a, b)
     assert sp.latex(least**2) == r"\min^{2}\left(a, b\right)"
     assert sp.latex(_choices.ArgMax(a, b)) == r"\operatorname{arg\,max}\left(a, b\right)"
     picked = _choices.Pick(_choices.ArgMax(a, b), b, 1)
