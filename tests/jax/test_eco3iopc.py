@@ -86,7 +86,7 @@ def test_matter_energy_and_carbon_are_conserved_in_every_derivative():
         return physical_residuals(path, start(params))
 
     scale = max(np.max(np.abs(leaf)) for leaf in jax.tree.leaves(simulate(ECO3IOPC, params)))
-    for label, derivatives in jax.jacfwd(run)(params).items():
+    for label, derivatives in jax.jit(jax.jacfwd(run))(params).items():
         for name in ECO3IOPC.Params.fields:
             assert np.max(np.abs(getattr(derivatives, name))) < 1e-10 * scale, (label, name)
 
@@ -190,7 +190,7 @@ def test_nobody_spends_less_than_nothing_of_an_income():
         def last_income(params, model=model):
             return simulate(model, params).national_income[-1]
 
-        gradient = jax.grad(last_income)(jax.tree.map(jnp.asarray, params))
+        gradient = jax.jit(jax.grad(last_income))(jax.tree.map(jnp.asarray, params))
         assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(gradient))
     assert distances[0] < 1.0 and distances[1] < 0.1 and distances[2] < 0.01, distances
 
@@ -245,6 +245,6 @@ def test_random_parameters_have_finite_derivatives():
         path = simulate(ECO3IOPC, params, periods=40)
         return sum(jnp.sum(leaf) for leaf in jax.tree.leaves(path))
 
-    gradients = jax.vmap(jax.grad(loss))(params)
+    gradients = jax.jit(jax.vmap(jax.grad(loss)))(params)
     for name, leaf in vars(gradients).items():
         assert np.all(np.isfinite(leaf)), name
