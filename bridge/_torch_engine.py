@@ -13,7 +13,24 @@ from macrostat_jax.engines import Engine
 
 
 def _divide(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    return torch.div(a, b, rounding_mode=None if a.is_floating_point() else "trunc")
+    """Quotients; of whole numbers cut, and -1 where the divisor is 0, as XLA has them."""
+    if a.is_floating_point():
+        return torch.div(a, b)
+    safe = torch.where((b == 0) | (b == -1), 1, b)  # by -1 the least number has no quotient
+    cut = torch.where(b == -1, -a, torch.div(a, safe, rounding_mode="trunc"))
+    return torch.where(b == 0, -1, cut)
+
+
+def _remainder(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """What the quotient leaves; of whole numbers everything, where the divisor is 0."""
+    if a.is_floating_point():
+        return torch.fmod(a, b)
+    left = torch.fmod(a, torch.where((b == 0) | (b == -1), 1, b))
+    return torch.where(b == 0, a, left)
+
+
+def _sign(x: torch.Tensor) -> torch.Tensor:
+    return torch.where((x == 0) | torch.isnan(x), x, torch.sign(x))
 
 
 ELEMENTWISE: dict[str, Callable[..., torch.Tensor]] = {
@@ -22,10 +39,10 @@ ELEMENTWISE: dict[str, Callable[..., torch.Tensor]] = {
     "sub": torch.sub,
     "mul": torch.mul,
     "div": _divide,
-    "rem": torch.fmod,
+    "rem": _remainder,
     "neg": torch.neg,
     "abs": torch.abs,
-    "sign": torch.sign,
+    "sign": _sign,
     "floor": torch.floor,
     "ceil": torch.ceil,
     "max": torch.maximum,
@@ -67,7 +84,7 @@ ELEMENTWISE: dict[str, Callable[..., torch.Tensor]] = {
 }
 
 REDUCTIONS: dict[str, Callable[..., torch.Tensor]] = {
-    "reduce_sum": torch.sum,
+    "reduce_sum": lambda x, dim: torch.sum(x, dim, dtype=x.dtype),
     "reduce_max": torch.amax,
     "reduce_min": torch.amin,
     "reduce_and": torch.all,
@@ -109,7 +126,13 @@ class Torch(Engine):
         return value.detach().cpu().numpy()
 
     def astype(self, value: torch.Tensor, dtype: np.dtype) -> torch.Tensor:
-        return value.to(torch.from_numpy(np.zeros(0, dtype)).dtype)
+        kind = torch.from_numpy(np.zeros(0, dtype)).dtype
+        if not value.is_floating_point() or dtype.kind not in "iu":
+            return value.to(kind)
+        # Beyond whole numbers are the last of them, and NaN is 0, as XLA has it.
+        least, most = np.iinfo(dtype).min, np.iinfo(dtype).max
+        inside = torch.where((value > least) & (value < most), value, 0).to(kind)
+        return torch.where(value >= most, most, torch.where(value <= least, least, inside)).to(kind)
 
     def reshape_to(self, value: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
         return torch.reshape(value, tuple(shape))
@@ -122,6 +145,9 @@ class Torch(Engine):
 
     def join(self, values: Sequence[torch.Tensor], axis: int) -> torch.Tensor:
         return torch.cat(tuple(values), axis)
+
+    def stack(self, *values: torch.Tensor, axis: int = 0, **_: Any) -> torch.Tensor:
+        return torch.stack(values, axis)
 
     def take(self, value: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         return value[positions]
@@ -153,7 +179,10 @@ class Torch(Engine):
 
     def clamp(self, low: Any, x: torch.Tensor, high: Any, **_: Any) -> torch.Tensor:
         # Not torch.clamp: at a bound it has the derivative of the inside, and JAX has not.
-        return torch.where(x <= low, low, torch.where(x >= high, high, x))
+        fixed = torch.minimum(torch.maximum(x, low), high).detach()
+        within = torch.where((x > low) & (x < high), x, fixed)
+        below = torch.where((low > x) & (low < high), low, within)
+        return torch.where((x > high) & (fixed == high), high, below)
 
     def integer_pow(self, x: torch.Tensor, *, y: int, **_: Any) -> torch.Tensor:
         return torch.pow(x, y)
@@ -163,19 +192,19 @@ class Torch(Engine):
 
     def reduce_prod(self, x: torch.Tensor, *, axes: Any, **_: Any) -> torch.Tensor:
         for axis in sorted(axes, reverse=True):
-            x = torch.prod(x, axis)
+            x = torch.prod(x, axis, dtype=x.dtype)
         return x
 
-    def argmin(self, x: torch.Tensor, *, axes: Any, **_: Any) -> torch.Tensor:
-        return torch.argmin(x, axes[0])
+    def argmin(self, x: torch.Tensor, *, axes: Any, index_dtype: Any, **_: Any) -> torch.Tensor:
+        return self.astype(torch.argmin(x, axes[0]), np.dtype(index_dtype))
 
-    def argmax(self, x: torch.Tensor, *, axes: Any, **_: Any) -> torch.Tensor:
-        return torch.argmax(x, axes[0])
+    def argmax(self, x: torch.Tensor, *, axes: Any, index_dtype: Any, **_: Any) -> torch.Tensor:
+        return self.astype(torch.argmax(x, axes[0]), np.dtype(index_dtype))
 
     def cumsum(self, x: torch.Tensor, *, axis: int, reverse: bool = False, **_: Any) -> Any:
         if reverse:
-            return torch.flip(torch.cumsum(torch.flip(x, (axis,)), axis), (axis,))
-        return torch.cumsum(x, axis)
+            return torch.flip(torch.cumsum(torch.flip(x, (axis,)), axis, dtype=x.dtype), (axis,))
+        return torch.cumsum(x, axis, dtype=x.dtype)
 
     def jacobian(
         self, engine: Any, program: Any, x: Sequence[np.ndarray]

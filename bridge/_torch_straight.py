@@ -21,8 +21,9 @@ class Straight(Torch):
     """The torch engine with the body of each scan as a graph of torch.fx, which torch runs by itself.
 
     Python's is the loop over the periods alone. The graph is of the operations that torch dispatches
-    to: autograd, torch.func and torch.vmap go through it as through any torch code. A body that has a
-    loop of its own, or branches on values, is interpreted instead.
+    to: autograd, torch.func and torch.vmap go through it as through any torch code. Where a body
+    branches on values, all branches are computed and one is chosen, as JAX does in a batch; one that
+    has a loop of its own is interpreted instead.
 
     Args:
         device: where constants are put; tensors that are handed in stay where they are.
@@ -127,7 +128,7 @@ class Straight(Torch):
             rows.append(out[carries:])
         if params["reverse"]:
             rows.reverse()
-        return [*carry, *(torch.stack(column) for column in zip(*rows, strict=True))]
+        return [*carry, *self._stacked(rows, equation.outvars[carries:])]
 
 
 def _loops(program: Any) -> set[str]:

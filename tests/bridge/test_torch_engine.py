@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from engine_cases import CASES, answers, same
 from jax import lax
 
 from bridge import Torch, TorchModel
@@ -300,3 +301,17 @@ def test_a_loop_that_its_values_end_is_interpreted():
 def test_bad_modes():
     with pytest.raises(ValueError, match="mode must be 'autograd', 'jacrev' or 'jacfwd'"):
         Torch(mode="forward")  # pyright: ignore[reportArgumentType]
+
+
+LACKS = {"cbrt", "max of nothing", "min of nothing", "all bits"}
+"""Operations that torch has not, or not of nothing and of whole numbers."""
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name not in LACKS])
+def test_operations_at_their_edges(name: str):
+    case = CASES[name]
+    with jax.enable_x64(True):
+        program, right = answers(case)
+        found = Torch().run(program, *(torch.from_numpy(x.copy()) for x in case.arrays))
+    for one, expected in zip(found, right, strict=True):
+        same(one.numpy(), expected, signs=False, rtol=1e-14)
