@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 DEFAULT = ("GL06PC",)
+SETTINGS = {"budget": 0.5, "rounds": 7, "processes": 3, "limit": 120.0, "seed": 0}
 EVERY = 30.0
 """Seconds between notes of progress where there is no terminal."""
 
@@ -44,14 +45,26 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="AXIS=N",
         help="numbers of agents, e.g. firm=100,1000 (axes of several --size are combined)",
     )
-    take("--budget", type=float, default=0.5, metavar="SECONDS",
+    take("--budget", type=float, default=SETTINGS["budget"], metavar="SECONDS",
          help="prepared calls of each figure and process (default: 0.5)")  # fmt: skip
-    take("--rounds", type=int, default=7, metavar="N", help="turns of the backends (default: 7)")
-    take("--processes", type=int, default=3, metavar="N",
+    take(
+        "--rounds",
+        type=int,
+        default=SETTINGS["rounds"],
+        metavar="N",
+        help="turns of the backends (default: 7)",
+    )
+    take("--processes", type=int, default=SETTINGS["processes"], metavar="N",
          help="fresh processes of each backend (default: 3; 1 is quick, and cannot tell as much)")  # fmt: skip
-    take("--limit", type=float, default=120.0, metavar="SECONDS",
+    take("--limit", type=float, default=SETTINGS["limit"], metavar="SECONDS",
          help="give up a call after this, and further rounds of a row (default: 120)")  # fmt: skip
-    take("--seed", type=int, default=0, metavar="N", help="of random models' noise (default: 0)")
+    take(
+        "--seed",
+        type=int,
+        default=SETTINGS["seed"],
+        metavar="N",
+        help="of random models' noise (default: 0)",
+    )
     take("--peer", metavar="PYTHON", help="a Python that has the published torch package")
     take("--json", metavar="FILE",
          help="save everything, for --compare and machines (until the end: NAME.part.json)")  # fmt: skip
@@ -71,16 +84,14 @@ def run(arguments: Any) -> int:
 
 
 def _compare(arguments: Any) -> int:
+    from .._store import replacing
     from ..bench import compare
 
-    given = {
-        "MODEL": arguments.models,
-        "--csv": arguments.csv,
-        "--plot": arguments.plot,
-        "--scenario": arguments.scenario,
-        "--backend": arguments.backend,
-    }
-    if wrong := [name for name, value in given.items() if value]:
+    names = ("csv", "plot", "scenario", "backend", "periods", "batch", "size", "peer")
+    wrong = ["MODEL"] if arguments.models else []
+    wrong += [f"--{name}" for name in names if getattr(arguments, name)]
+    wrong += [f"--{name}" for name, usual in SETTINGS.items() if getattr(arguments, name) != usual]
+    if wrong:
         raise ValueError(f"--compare measures nothing: it takes no {', '.join(wrong)}.")
     try:
         found = compare(*arguments.compare, force=arguments.force)
@@ -90,7 +101,8 @@ def _compare(arguments: Any) -> int:
         ) from None
     print(found)
     if arguments.json:
-        Path(arguments.json).write_text(json.dumps(found.to_dict(), indent=1) + "\n")
+        with replacing(Path(arguments.json)) as scratch:
+            scratch.write_text(json.dumps(found.to_dict(), indent=1) + "\n", encoding="utf-8")
         print(f"  saved {arguments.json}")
     return 0
 
@@ -136,12 +148,12 @@ def _measure(arguments: Any) -> int:
         return 130
     stopped = bool(found.settings.get("stopped"))
     json_file = begun if stopped else arguments.json  # part of a run takes no whole one's place
+    print(found)  # first: what cannot be saved is not lost
     for file in (json_file, arguments.csv):
         if file:
             found.save(file)
     if begun is not None and not stopped:
         begun.unlink(missing_ok=True)
-    print(found)
     if arguments.plot:
         if any(row.measured for row in found.rows):
             _picture(found.plot(), Path(arguments.plot))

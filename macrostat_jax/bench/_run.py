@@ -70,6 +70,8 @@ def run(
     check_counts("rounds and processes", (rounds, processes))
     if not (0 < budget < math.inf and 0 < limit < math.inf):
         raise ValueError(f"budget and limit are seconds above 0, not {budget!r} and {limit!r}.")
+    if keep is not None and Path(keep).suffix != ".json":
+        raise ValueError(f"keep is a .json file, not {Path(keep).name!r}.")
     if isinstance(models, str) or not models:
         raise ValueError("Name one or more models, as a list.")
     from .. import models as register

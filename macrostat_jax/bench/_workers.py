@@ -81,15 +81,23 @@ class Worker:
             self._process.stdin.flush()
         except OSError:
             raise Gone(self._end()) from None
-        answer = json.loads(self._line(limit))
+        answer = self._answer(limit)
         if "refused" in answer:
             raise Cannot(answer["refused"])
         return answer
 
-    def _line(self, limit: float) -> bytes:
+    def _answer(self, limit: float) -> dict[str, Any]:
+        """The next line that is an answer: what libraries print while they are imported is none."""
+        deadline = time.monotonic() + limit
+        while True:
+            line = self._line(deadline, limit)
+            with contextlib.suppress(ValueError):
+                if isinstance(answer := json.loads(line), dict):
+                    return answer
+
+    def _line(self, deadline: float, limit: float) -> bytes:
         stream = self._process.stdout
         assert stream is not None
-        deadline = time.monotonic() + limit
         with selectors.DefaultSelector() as selector:
             selector.register(stream, selectors.EVENT_READ)
             while b"\n" not in self._rest:

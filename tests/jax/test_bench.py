@@ -335,6 +335,14 @@ def test_how_a_process_may_fail(monkeypatch, script, reason):
             worker.close()
 
 
+def test_what_libraries_print_while_they_are_imported_is_no_answer(monkeypatch):
+    script = f"print('a banner'); print(17); input(); {HELLO}"
+    monkeypatch.setattr(_workers, "command", lambda *_: [sys.executable, "-c", script])
+    worker = _workers.Worker("numpy", None, limit=5.0)
+    worker.close()
+    assert worker.about == {"versions": {}}
+
+
 STUCK = """
 import json, sys, time
 for line in sys.stdin:
@@ -524,6 +532,7 @@ def test_a_model_that_draws_within_its_step_and_a_result_too_large():
         ({"budget": 0}, "budget and limit are seconds above 0"),
         ({"limit": math.inf}, "budget and limit are seconds above 0"),
         ({"processes": 0}, "rounds and processes"),
+        ({"keep": "results.csv"}, "keep is a .json file, not 'results.csv'"),
         ({"sizes": [{"firm": 3}]}, "GL06SIM has no axis 'firm'"),
     ],
 )
@@ -540,6 +549,10 @@ def test_the_command(capsys, tmp_path, monkeypatch, found):
         (["--compare", old, new], "jax-cpu.versions.jax: 0.10 there, 0.12 here"),
         (["--compare", old, str(tmp_path / "none.json")], "none.json"),
         (["--compare", old, new, "--backend", "numpy"], "it takes no --backend"),
+        (
+            ["--compare", old, new, "--periods", "5", "--rounds", "2"],
+            "takes no --periods, --rounds",
+        ),
         (["--force"], "--force is of --compare"),
         (["--backend", "fortran"], "There are: jax-cpu"),
         (["--periods", "long"], "--periods takes whole numbers"),
@@ -572,6 +585,13 @@ def test_a_disagreement_is_marked_and_has_status_1(capsys, monkeypatch):
     assert "1e-06 !" in str(planted)
     monkeypatch.setattr(bench, "run", lambda *_, **__: planted)
     assert cli.main(["bench"]) == 1
+
+
+def test_results_that_cannot_be_saved_are_shown(capsys, monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(bench, "run", lambda *_, **__: results(OLD))
+    assert cli.main(["bench", "--csv", str(tmp_path / "file" / "r.csv")]) != 0
+    assert "GL06SIM, 100 periods" in capsys.readouterr().out
 
 
 def test_an_interrupted_command_replaces_no_earlier_file(capsys, monkeypatch, tmp_path):
