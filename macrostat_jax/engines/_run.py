@@ -109,7 +109,8 @@ def jacobian(
 ) -> Jacobian:
     """The derivative of a model's outputs by another engine's own differentiation.
 
-    An opinion independent of JAX's: the program is traced by JAX before anything is differentiated.
+    An opinion independent of JAX's: the program is traced by JAX before anything is differentiated. Rules
+    that a program declares for itself (`jax.custom_jvp`) are not asked: its code is differentiated.
 
     Args:
         model, of, wrt, further inputs: as in `macrostat_jax.diff.jacobian`; one run, no batch.
