@@ -1,13 +1,14 @@
 """Arrays one way and the other by DLPack: no copy where the layout permits, no change of dtype."""
 
 import functools
-import os
 from typing import Any
 
 import jax
 import numpy as np
 import torch
 from jax.core import Tracer
+
+from macrostat_jax._compile import refuse_forks
 
 # What both libraries have and DLPack carries between them. The names are the same on both sides.
 _DTYPES = frozenset(
@@ -17,8 +18,6 @@ _DTYPES = frozenset(
 _SUPPORTED = f"Supported: {', '.join(sorted(_DTYPES))}."
 _PLAIN = getattr(torch.Tensor, "__torch_dispatch__", None)
 _TORCH_DTYPES = frozenset(getattr(torch, name) for name in _DTYPES)
-_users: list[int] = []
-"""The process that first handed a tensor to JAX."""
 
 
 def to_jax(tensor: torch.Tensor) -> jax.Array:
@@ -137,7 +136,7 @@ def share_with_jax(tensor: torch.Tensor) -> jax.Array:
 
     Raises `RuntimeError` in a process that was forked after JAX had been used.
     """
-    _refuse_forks()
+    refuse_forks()
     tensor = tensor.detach().resolve_conj().resolve_neg().contiguous()
     if tensor.is_cuda:
         # torch exports only from its current device.
@@ -147,19 +146,6 @@ def share_with_jax(tensor: torch.Tensor) -> jax.Array:
         # DLPack would offer pinned memory as the GPU's.
         tensor = tensor.clone()
     return jax.dlpack.from_dlpack(tensor)
-
-
-def _refuse_forks() -> None:
-    """Raise where JAX would wait for ever: a fork has its locks, and not the threads that hold them."""
-    process = os.getpid()
-    if not _users:
-        _users.append(process)
-    elif _users[0] != process:
-        raise RuntimeError(
-            "This process was forked from one that had used JAX, whose threads it lacks: computing in it "
-            "would hang. Start it with multiprocessing's 'spawn' instead of 'fork': "
-            'DataLoader(..., multiprocessing_context="spawn"), get_context("spawn").Pool().'
-        )
 
 
 def share_with_torch(array: jax.Array) -> torch.Tensor:

@@ -25,15 +25,10 @@ import torch
 from bridge import to_jax, to_torch, torch_function
 from macrostat_jax import AddingUp, Model, _compile
 from macrostat_jax._compile import disk_cache
-from macrostat_jax._simulate import (
-    Inputs,
-    Plan,
-    _canonical_state,
-    _parameter_paths,
-    trajectory,
-    unsolved,
-)
+from macrostat_jax._inputs import Inputs, Plan
+from macrostat_jax._simulate import unsolved
 from macrostat_jax._steady import SEARCHED_PERIODS, Search, found_state
+from macrostat_jax._trajectory import canonical_state, parameter_paths, trajectory
 from macrostat_jax.diff._finite import pad_to
 
 from ._packing import Setup as Setup
@@ -257,7 +252,7 @@ def _inputs(setup: Setup, vector: Any, matrix: Any, *random: Any) -> tuple[Input
     key, noise = key_and_noise(definition, random)
     first = initial_draws(definition, key, noise, vector.dtype)
     start = definition.initial_state(definition.constrain(params), scenario[0], *first)
-    initial = _canonical_state(definition, start, vector.dtype)
+    initial = canonical_state(definition, start, vector.dtype)
     return Inputs(params, scenario, shocks, initial, key, noise), Plan(definition, periods)
 
 
@@ -294,7 +289,7 @@ def steady_rows(setup: Setup, vector: Any, matrix: Any) -> jax.Array:
     inputs, plan = _inputs(setup, vector, matrix)
     definition = plan.model
     params = definition.constrain(inputs.params)
-    fixed, moving = _parameter_paths(definition, params, inputs.shocks)
+    fixed, moving = parameter_paths(definition, params, inputs.shocks)
 
     search = Search(definition, SEARCHED_PERIODS)
 
@@ -406,7 +401,7 @@ def _single_step(definition: Model) -> Callable[..., Any]:
             definition.Scenario(**scenario),
             *period_draws(definition, random, period, dtype),
         )
-        state = _canonical_state(definition, state, dtype)
+        state = canonical_state(definition, state, dtype)
         return {key: getattr(state, key) for key in state.fields}
 
     return torch_function(step, name=f"{definition.name}_step")

@@ -29,7 +29,12 @@ NO, YES = ("off", "0", "no", "false"), ("on", "1", "yes", "true")
 
 
 def call(function: Callable, plan: Any, *args: Any) -> Any:
-    """Calls a jitted function whose first argument is static, with the on-disk cache while it compiles."""
+    """Calls a jitted function whose first argument is static, with the on-disk cache while it compiles.
+
+    Raises:
+        RuntimeError: in a process that was forked after JAX had been used.
+    """
+    refuse_forks()
     keep_freed_memory()
     leaves = jax.tree.leaves(args)
     if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
@@ -46,6 +51,23 @@ def call(function: Callable, plan: Any, *args: Any) -> Any:
         result = function(plan, *args)
     _known.add(signature)
     return result
+
+
+def refuse_forks() -> None:
+    """Raises where JAX would wait for ever: a fork has its locks, and not the threads that hold them."""
+    process = os.getpid()
+    if not _users:
+        _users.append(process)
+    elif _users[0] != process:
+        raise RuntimeError(
+            "This process was forked from one that had used JAX, whose threads it lacks: computing in it "
+            "would hang. Start it with multiprocessing's 'spawn' instead of 'fork': "
+            'DataLoader(..., multiprocessing_context="spawn"), get_context("spawn").Pool().'
+        )
+
+
+_users: list[int] = []
+"""The process that has computed first."""
 
 
 def options() -> dict[str, Any]:

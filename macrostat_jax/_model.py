@@ -343,9 +343,7 @@ class Model(Generic[P, X, S]):
             )
         dtype = jax.dtypes.canonicalize_dtype(float if dtype is None else dtype)
         first, key = self.start_key(key)
-        drawn = jax.vmap(lambda t: self.draw(jax.random.fold_in(key, t), dtype))(
-            jnp.arange(horizon)
-        )
+        drawn = self.draws(self.period_keys(key, horizon), dtype)
         if first is None:
             return drawn
         start = self.draw(first, dtype)
@@ -362,6 +360,19 @@ class Model(Generic[P, X, S]):
                 for at, field in enumerate(fields)
             }
         )
+
+    def draws(self, keys: Any, dtype: Any) -> Any:
+        """The random inputs of many periods, those that `draw` gives for each of the keys."""
+        if jax.random.key_impl(keys) == "threefry2x32":
+            return jax.vmap(lambda key: self.draw(key, dtype))(keys)
+        # Other generators than JAX's default draw other numbers for many keys at once than for each.
+        return jax.lax.map(lambda key: self.draw(key, dtype), keys)
+
+    @staticmethod
+    def period_keys(key: Any, periods: int) -> Any:
+        """A key for each period. The period is folded in, rather than the key split T ways: a longer run
+        then begins as a shorter one."""
+        return jax.vmap(lambda t: jax.random.fold_in(key, t))(jnp.arange(periods))
 
     def start_key(self, key: Any) -> tuple[Any, Any]:
         """The key of the initial state, None where it is not random, and that of the periods."""

@@ -13,10 +13,11 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from . import _compile
+from ._inputs import float_dtype
 from ._model import Model
 from ._record import stands_for
-from ._simulate import _canonical_state, float_dtype
 from ._steady import SEARCHED_PERIODS, Search, _followed, constant_inputs, steady_state
+from ._trajectory import canonical_state
 
 AT_REST = 1e-3
 """By how much, relative to its size, a period may change a variable of a state that is called at rest."""
@@ -141,7 +142,7 @@ def at_state(
     dtype = float_dtype(params, row)
     leaves = [getattr(state, key) for key in model.State.fields]
     if not all(isinstance(leaf, jax.Array) and leaf.dtype == dtype for leaf in leaves):
-        state = _canonical_state(model, state, dtype)
+        state = canonical_state(model, state, dtype)
     for key in model.State.fields:
         if not jnp.issubdtype(getattr(state, key).dtype, jnp.floating):
             raise TypeError(f"{model.name}: {key!r} counts or flags: it has no derivative.")
@@ -252,7 +253,7 @@ def _function(place: Place, params: Any, row: Any, whole: Any) -> tuple[Any, Any
 
     def after(x: Any, inputs: Any) -> Any:
         state = model.step(unravel(whole.at[finite].set(x)), *records(inputs))
-        return ravel_pytree(_canonical_state(model, state, whole.dtype))[0][finite]
+        return ravel_pytree(canonical_state(model, state, whole.dtype))[0][finite]
 
     def of_inputs(function: Any) -> Any:
         return lambda inputs: ravel_pytree(function(*records(inputs)))[0][finite]
@@ -295,8 +296,8 @@ def _pulled(
 
     def reached(params: Any, row: Any) -> Any:
         if model.steady_state is not None:
-            return _canonical_state(model, model.steady_state(params, row), dtype)
-        initial = _canonical_state(model, model.initial_state(params, row), dtype)
+            return canonical_state(model, model.steady_state(params, row), dtype)
+        initial = canonical_state(model, model.initial_state(params, row), dtype)
         return _followed(search, params, row, initial)
 
     pull = jax.vjp(of_inputs(reached), inputs)[1]

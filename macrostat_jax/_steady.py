@@ -12,9 +12,10 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from . import _compile
+from ._inputs import Inputs, Plan, float_dtype
 from ._model import Model
 from ._record import Record, stands_for
-from ._simulate import Inputs, Plan, _canonical_state, float_dtype, trajectory
+from ._trajectory import canonical_state, trajectory
 
 P = TypeVar("P", bound=Record)
 X = TypeVar("X", bound=Record)
@@ -131,10 +132,10 @@ def found_state(search: Search, params: Any, row: Any, initial: Any = None) -> t
     params = model.constrain(params)
     dtype = float_dtype(params, row)
     if model.steady_state is not None and initial is None:
-        state = _canonical_state(model, model.steady_state(params, row), dtype)
+        state = canonical_state(model, model.steady_state(params, row), dtype)
         return state, jnp.zeros((), dtype), state
     initial = model.initial_state(params, row) if initial is None else initial
-    initial = _canonical_state(model, initial, dtype)
+    initial = canonical_state(model, initial, dtype)
     for key in model.State.fields:
         if not jnp.issubdtype(getattr(initial, key).dtype, jnp.floating):
             raise ValueError(
@@ -153,7 +154,7 @@ def found_state(search: Search, params: Any, row: Any, initial: Any = None) -> t
 
     def gap(x: Any, params: Any, row: Any) -> Any:
         prior = unravel(jnp.where(finite, x, infinite))
-        after = _canonical_state(model, model.step(prior, params, row), dtype)
+        after = canonical_state(model, model.step(prior, params, row), dtype)
         return jnp.where(finite, ravel_pytree(after)[0], 0) - x
 
     def newton(x: Any, params: Any, row: Any, reached: Any) -> Any:

@@ -12,7 +12,8 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from .. import models
-from .._simulate import Inputs, prepare, trajectory
+from .._inputs import Inputs, prepare
+from .._trajectory import trajectory
 from ..causality import _open
 from ..engines._evaluate import CALLS
 from ._cases import CHECKED_RUNS, LARGEST, Case, runs

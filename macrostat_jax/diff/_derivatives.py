@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import _compile
+from .._inputs import Inputs, prepare
 from .._model import Model
-from .._simulate import Inputs, alone, prepare
+from .._trajectory import alone
 from ._labelled import Jacobian
 from ._target import Of, Target, Wrt, resolve_of, resolve_wrt, with_initial, with_noise
 

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import _compile
-from .._simulate import Inputs, trajectory
+from .._inputs import Inputs
+from .._trajectory import trajectory
 from . import _trace
 from ._derivatives import _label
 from ._finite import pad_to

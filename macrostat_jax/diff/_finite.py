@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import _compile
+from .._inputs import Inputs
 from .._model import Model
-from .._simulate import Inputs
 from ._derivatives import _declared_order, _labelled_outputs, _target
 from ._judge import IMMATERIAL
 from ._kinks import kinks

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import _compile
+from .._inputs import Inputs
 from .._model import Model
-from .._simulate import Inputs
 from ._derivatives import _labelled, _loss, _target
 from ._operator import Operator
 from ._spaces import Space, input_space, output_space

@@ -7,15 +7,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from .._simulate import (
-    Inputs,
-    Plan,
-    _canonical_state,
-    _parameter_paths,
-    float_dtype,
-    recursion,
-    trajectory,
-)
+from .._inputs import Inputs, Plan, float_dtype
+from .._trajectory import canonical_state, parameter_paths, recursion, trajectory
 
 
 class Row(NamedTuple):
@@ -64,7 +57,7 @@ def period(plan: Plan, params: Any, row: Row, leaves: dict[str, Any], dtype: Any
         changes[group or "params"][key] = leaf
     params = params.replace(**changes["params"])
     paths = {label: shock[None] for label, shock in row.shocks.items()}
-    fixed, moving = _parameter_paths(model, model.constrain(params), paths)
+    fixed, moving = parameter_paths(model, model.constrain(params), paths)
     params = model.Params(**fixed, **{key: path[0] for key, path in moving.items()})
     noise = row.noise
     if row.key is not None and model.Noise is not None:
@@ -79,7 +72,7 @@ def period(plan: Plan, params: Any, row: Row, leaves: dict[str, Any], dtype: Any
     }
     prior = model.State(**changes["initial"], **unread)
     state = model.step(prior, params, row.scenario.replace(**changes["scenario"]), *more)
-    return _canonical_state(model, state, dtype)
+    return canonical_state(model, state, dtype)
 
 
 def run_dtype(inputs: Inputs) -> Any:

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from .._inputs import Inputs
 from .._model import Model
-from .._simulate import Inputs
 from .._tracing import abstract_inputs
 from ._spaces import Space
 from ._sparsity import Sparsity

@@ -18,8 +18,8 @@ import numpy as np
 import scipy.sparse
 from jax.extend.core import Literal
 
+from .._inputs import Plan
 from .._model import Model
-from .._simulate import Plan
 from .._tracing import abstract_inputs
 from ..causality import _called, _open
 from ._period import Row, period

@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import _compile
+from .._inputs import Inputs
 from .._model import Model
-from .._simulate import Inputs
 from ._labelled import Jacobian
 from ._operator import chunks
 from ._operators import (

@@ -18,8 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import _compile
+from .._inputs import Inputs, Plan, prepare
 from .._model import Model
-from .._simulate import Inputs, Plan, prepare
 from .._steady import TOLERANCE, steady_state
 from ._labelled import Jacobian, distinct
 from ._operators import _named, _single

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax
 
+from .._inputs import Inputs, Plan
 from .._model import Model
 from .._record import Field, Record
-from .._simulate import Inputs, Plan, last_state, trajectory
+from .._trajectory import last_state, trajectory
 
 Of: TypeAlias = str | Sequence[str] | Callable[[Any], Any] | None
 Wrt: TypeAlias = str | Sequence[str]
@@ -152,7 +153,7 @@ def with_noise(plan: Plan, inputs: Inputs, wrt: tuple[Input, ...]) -> Inputs:
     """Inputs whose random inputs are explicit where they are differentiated."""
     if inputs.noise is not None or not any(one.group == "noise" for one in wrt):
         return inputs
-    from .._simulate import float_dtype
+    from .._inputs import float_dtype
 
     noise = plan.model.noise(inputs.key, periods=plan.periods, dtype=float_dtype(inputs))
     return inputs._replace(noise=noise, key=None)
@@ -167,9 +168,10 @@ def with_initial(plan: Plan, inputs: Inputs, wrt: tuple[Input, ...]) -> Inputs:
         raise TypeError(
             f"{model.name} draws its initial state: pass initial=... to differentiate by it."
         )
-    from .._simulate import _canonical_state, float_dtype
+    from .._inputs import float_dtype
+    from .._trajectory import canonical_state
 
     first = jax.tree.map(lambda leaf: leaf[0], inputs.scenario)
     state = model.initial_state(model.constrain(inputs.params), first)
-    state = _canonical_state(model, state, float_dtype(inputs))
+    state = canonical_state(model, state, float_dtype(inputs))
     return inputs._replace(initial=state)

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import _compile
+from .._inputs import Inputs
 from .._model import Model
-from .._simulate import Inputs
 from ._labelled import distinct
 from ._operators import _real, _real_outputs, _single
 from ._period import before, period, rows, run_dtype

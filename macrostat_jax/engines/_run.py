@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._inputs import Inputs, Plan, prepare
 from .._model import Model
-from .._simulate import Inputs, Plan, prepare, trajectory
+from .._trajectory import trajectory
 from ..diff._labelled import Jacobian
 from ..diff._target import Of, Target, Wrt, resolve_of, resolve_wrt, with_initial, with_noise
 from ._dual import Dual, Number

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._inputs import Inputs
 from .._model import Model
-from .._simulate import Inputs
 from ._calendar import lay_out
 from ._free import Place, Tie, place, places
 from ._priors import Prior, check_within

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import _compile
-from .._simulate import trajectory
 from .._steady import steady_state
+from .._trajectory import trajectory
 from ._identifiability import RESOLUTION
 from ._programs import placed
 from ._room import sizes as _sizes

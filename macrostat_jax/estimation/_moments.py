@@ -16,7 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import _compile
-from .._simulate import run_keys, trajectory
+from .._simulate import run_keys
+from .._trajectory import trajectory
 from ._identifiability import Identifiability, identifiability
 from ._levenberg_marquardt import LeastSquares, levenberg_marquardt
 from ._programs import placed

@@ -10,8 +10,8 @@ import jax
 import numpy as np
 
 from .. import _compile
+from .._inputs import Inputs, prepare
 from .._model import Model
-from .._simulate import Inputs, prepare
 from ._arguments import (
     _base,
     _canonical,

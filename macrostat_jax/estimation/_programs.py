@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._inputs import Inputs, Plan, float_dtype
 from .._model import Model
-from .._simulate import Inputs, Plan, _canonical_state, float_dtype, trajectory
+from .._trajectory import canonical_state, trajectory
 from ._free import Place
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def _first_state(model: Model, inputs: Inputs) -> Any:
         raise TypeError(f"{model.name} draws its initial state: give it whole, initial=State(...).")
     first = jax.tree.map(lambda leaf: leaf[0], inputs.scenario)
     state = model.initial_state(model.constrain(inputs.params), first)
-    return _canonical_state(model, state, float_dtype(inputs))
+    return canonical_state(model, state, float_dtype(inputs))
 
 
 def _at(inputs: Inputs, one: Place) -> Any:

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from .. import _compile
-from .._simulate import trajectory
+from .._trajectory import trajectory
 from ._problem import Problem
 from ._programs import _moved
 

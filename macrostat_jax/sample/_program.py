@@ -17,7 +17,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from .. import _compile
 from .._allocator import keep_freed_memory
-from .._simulate import Inputs, Plan, trajectory
+from .._inputs import Inputs, Plan
+from .._trajectory import trajectory
 from . import _transport
 from ._chunks import in_chunks
 from ._runs import Source

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import _fingerprint
+from .._inputs import Inputs, Plan, prepare
 from .._model import Model
-from .._simulate import Inputs, Plan, prepare
 from . import _places
 from ._cross import Cross
 from ._designs import Design

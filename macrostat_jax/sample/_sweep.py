@@ -16,9 +16,9 @@ import jax
 import numpy as np
 
 from .. import _compile
+from .._inputs import float_dtype
 from .._model import Model
 from .._progress import progress as _bar
-from .._simulate import float_dtype
 from . import _chunks, _engine, _files, _kept, _memory
 from ._folder import Folder, identity, in_a_line, read_manifest
 from ._program import Program, bytes_of, place, whole

@@ -9,8 +9,9 @@ import jax
 import numpy as np
 
 from .. import diff
+from .._inputs import prepare
 from .._model import Model
-from .._simulate import prepare, simulate
+from .._simulate import simulate
 from ..diff import Jacobian
 from . import _outputs, _tables
 from ._outputs import Of

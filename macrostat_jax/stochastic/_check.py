@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from .._inputs import prepare
 from .._model import Model
-from .._simulate import prepare
 from ..diff._target import Target, Wrt, resolve_of, resolve_wrt, with_initial
 from ._estimators import Task, ingredients
 from ._events import Event, find_events, input_labels

@@ -24,8 +24,9 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
+from .._inputs import Inputs, float_dtype
 from .._model import Model
-from .._simulate import Inputs, _canonical_state, _parameter_paths, float_dtype, trajectory
+from .._trajectory import canonical_state, parameter_paths, trajectory
 from ..diff._target import Target
 from ._relaxations import GumbelSoftmax, StraightThrough
 
@@ -181,9 +182,9 @@ def path_log_density(model: Model, inputs: Inputs, path: Any) -> Any:
     first = inputs.initial
     if first is None:
         first = model.initial_state(params, inputs.scenario[0])
-    first = _canonical_state(model, first, float_dtype(inputs))
+    first = canonical_state(model, first, float_dtype(inputs))
     prior = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b[:-1]]), first, path)
-    fixed, moving = _parameter_paths(model, params, inputs.shocks)
+    fixed, moving = parameter_paths(model, params, inputs.shocks)
 
     def one(prior: Any, state: Any, moving: Any, row: Any) -> Any:
         return model.log_density(prior, state, model.Params(**fixed, **moving), row)  # pyright: ignore[reportOptionalCall]

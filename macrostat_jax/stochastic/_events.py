@@ -19,8 +19,9 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from .. import _compile
+from .._inputs import Inputs, prepare
 from .._model import Model
-from .._simulate import Inputs, prepare, trajectory
+from .._trajectory import trajectory
 from ..diff._target import Target, Wrt, resolve_wrt, with_initial, with_noise
 from ._runs import move_sizes, runs_at_once
 

@@ -11,8 +11,8 @@ import jax
 import numpy as np
 
 from .. import _compile
+from .._inputs import Inputs, prepare
 from .._model import Model
-from .._simulate import Inputs, prepare
 from ..diff._target import Target, Wrt, resolve_of, resolve_wrt, with_initial
 from . import _estimators
 from ._estimators import ESTIMATORS, Task

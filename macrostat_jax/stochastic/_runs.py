@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._inputs import Inputs
 from .._model import Model
-from .._simulate import Inputs, trajectory
+from .._trajectory import trajectory
 from ..diff._target import Target, field_of, resolve_wrt
 
 MEMORY = 256 * 2**20
