@@ -126,6 +126,24 @@ class Held(sp.Function):
         return rf"\left({printer._print(self.args[0])}\right){power}"
 
 
+class Finite(sp.Function):
+    """1 of what is a finite number, else 0: SymPy compares no undefined quotient with infinity."""
+
+    is_integer = True
+    is_nonnegative = True
+
+    @classmethod
+    def eval(cls, value: Any) -> Any:
+        return sp.Integer(bool(value.is_finite)) if value.is_number else None
+
+    @staticmethod
+    def _imp_(value: Any) -> Any:
+        return np.isfinite(value).astype(int)
+
+    def _eval_derivative(self, s: Any) -> Any:
+        return sp.S.Zero
+
+
 def _all(known: Iterable[bool | None]) -> bool | None:
     return True if all(known) else None
 

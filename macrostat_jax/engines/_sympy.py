@@ -55,10 +55,7 @@ def _functions() -> dict[str, Callable[..., Any]]:
         "and": (2, sp.And),
         "or": (2, sp.Or),
         "not": (1, sp.Not),
-        "is_finite": (
-            1,
-            lambda x: sp.false if x is sp.nan else _choices.related(sp.Lt, sp.Abs(x), sp.oo),
-        ),
+        "is_finite": (1, lambda x: sp.Eq(_choices.Finite(x), 1)),
         "stop_gradient": (1, _choices.Held),
     }
     return {name: np.frompyfunc(f, n, 1) for name, (n, f) in elementwise.items()}
