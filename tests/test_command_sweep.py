@@ -164,10 +164,10 @@ def test_progress_in_words():
 
 
 def test_workers_and_an_interrupted_command(tmp_path):
-    """Ctrl-C ends a sweep of a million runs on two workers with a word; what is finished is there."""
+    """Ctrl-C ends a sweep of four million runs on two workers with a word; what is finished is there."""
     pytest.importorskip("distributed")
     folder = tmp_path / "out"
-    arguments = ["GL06SIM", "--n", str(1 << 20), "--chunk", "4096", "--out", str(folder), *BOUNDS]
+    arguments = ["GL06SIM", "--n", str(1 << 22), "--chunk", "4096", "--out", str(folder), *BOUNDS]
     cli_command = [sys.executable, "-m", "macrostat_jax.cli", "sweep", *arguments]
     with subprocess.Popen(
         [*cli_command, "--workers", "2"], stderr=subprocess.PIPE, text=True, start_new_session=True
