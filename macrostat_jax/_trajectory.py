@@ -157,17 +157,12 @@ def recursion(plan: Plan, inputs: Inputs) -> Recursion:
 
     def body(carried: Any, row: Any) -> tuple[Any, Any]:
         state = step(carried, fixed, row)
-        return {key: getattr(state, key) for key in carried}, state
+        return _varied(({key: getattr(state, key) for key in carried}, state), axes)
 
+    axes = frozenset[str]().union(*map(_varying, jax.tree.leaves(inputs)))
     start = {key: value for key, value in before.items() if key not in constant}
-    if axes := frozenset[str]().union(*map(_varying, jax.tree.leaves(inputs))):
-        return Recursion(
-            lambda carried, row: _varied(body(carried, row), axes),
-            _varied(start, axes),
-            (inputs.scenario, moving, noise, keys),
-            before,
-        )
-    return Recursion(body, start, (inputs.scenario, moving, noise, keys), before)
+    rows = (inputs.scenario, moving, noise, keys)
+    return Recursion(body, _varied(start, axes), rows, before)
 
 
 def _scanned(body: Callable, initial: Any, xs: Any, horizon: int, checkpoint: bool | int) -> Any:

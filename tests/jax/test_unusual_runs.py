@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import warnings
 from typing import Any
 
+import forks
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -98,27 +97,8 @@ def test_levels_of_checkpoints_are_counted(checkpoint):
         simulate(GL06PC, checkpoint=checkpoint)
 
 
-@pytest.mark.skipif(
-    "fork" not in multiprocessing.get_all_start_methods(), reason="no fork on this system"
-)
+@forks.needed
 def test_a_fork_says_so_instead_of_hanging():
     simulate(GL06PC, periods=3)
-    context: Any = multiprocessing.get_context("fork")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_told, args=(theirs,))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # JAX warns of any fork
-        process.start()
-    try:
-        assert ours.poll(60), "the fork hangs"
-        assert "was forked from one that had used JAX" in ours.recv()
-    finally:
-        process.kill()
-        process.join()
-
-
-def _told(pipe: Any) -> None:
-    try:
-        simulate(GL06PC, periods=3)
-    except RuntimeError as error:
-        pipe.send(str(error))
+    said = forks.error_of(lambda: simulate(GL06PC, periods=3))
+    assert "was forked from one that had used JAX" in said

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
-import multiprocessing
-import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import forks
 import numpy as np
 import pytest
 import torch
@@ -235,32 +234,12 @@ def test_draws_of_a_behavior_in_threads_are_those_of_its_seed():
 # Forked processes -----------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(
-    "fork" not in multiprocessing.get_all_start_methods(), reason="no fork on this system"
-)
+@forks.needed
 def test_a_forked_process_says_so_instead_of_hanging():
     """The workers of a DataLoader are forks, and JAX's threads are not in them."""
     model = made()
     model.simulate()
-    context = multiprocessing.get_context("fork")
-    ours, theirs = context.Pipe()
-
-    def work() -> None:
-        try:
-            model.simulate()
-        except RuntimeError as error:
-            theirs.send(str(error))
-
-    process = context.Process(target=work)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # JAX warns of any fork
-        process.start()
-    try:
-        assert ours.poll(60), "the fork hangs"
-        assert 'multiprocessing_context="spawn"' in ours.recv()
-    finally:
-        process.kill()
-        process.join()
+    assert 'multiprocessing_context="spawn"' in forks.error_of(model.simulate)
 
 
 # Classes with more in them than the model -----------------------------------------------------
